@@ -1,0 +1,35 @@
+# make lab and make test do everything on a fresh machine; they need Python 3.11 or newer and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install lab test jupyter lint clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1	\2/' | expand -t 18
+
+install: .venv/installed  ## make .venv with everything in it
+
+lab: .venv/installed  ## run every notebook in under a minute each; results go to runs/
+	@$(BIN)/labkit run --all
+
+test: .venv/installed  ## run the tests
+	@$(BIN)/python -m pytest
+
+jupyter: .venv/installed  ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab notebooks
+
+lint: .venv/installed  ## check style of code and notebooks
+	@$(BIN)/ruff check labkit notebooks tests
+	@$(BIN)/ruff format --check labkit notebooks tests
+	@$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+
+clean:  ## delete .venv and caches; runs/ and data/ are kept
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "labkit needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": make $(MAKECMDGOALS) PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (PyTorch is large: a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard,dev]'
+	@touch $@

@@ -1,0 +1,132 @@
+"""The command ``labkit``. Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from labkit.errors import LabError, RequestError
+
+EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 130}
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    try:
+        yield
+    except LabError as error:
+        click.echo(f"labkit: {error}", err=True)
+        sys.exit(2 if isinstance(error, RequestError) else 1)
+    except KeyboardInterrupt:
+        click.echo("labkit: interrupted", err=True)
+        sys.exit(130)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def app() -> None:
+    """Run the notebooks of the workbook and look after their data."""
+
+
+@app.command()
+@click.argument("notebook", required=False)
+@click.option("--all", "every", is_flag=True, help="Run every notebook.")
+@click.option("-e", "--experiment", default="quick", show_default=True, help="Name of a parameter file.")
+@click.option("-p", "--parameter", "parameters", type=(str, str), multiple=True, metavar="NAME VALUE", help="Set one.")
+@click.option("--data", default="", metavar="DIR", help="Folder of the data sets.")
+@click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
+@click.option("--fresh", is_flag=True, help="Start over, whatever an earlier run has left.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="Stop a run after this long."
+)
+def run(
+    notebook: str | None,
+    every: bool,
+    experiment: str,
+    parameters: tuple[tuple[str, str], ...],
+    data: str,
+    out: str,
+    fresh: bool,
+    timeout: float,
+) -> None:
+    """Run NOTEBOOK (01, a name or a path) with an experiment's parameters, headlessly."""
+    if every == bool(notebook):
+        raise click.UsageError("Give one notebook, or --all.")
+    with _errors_as_sentences():
+        from labkit.running.request import make_request, notebooks
+
+        names = [path.stem for path in notebooks()] if every else [notebook]
+        requests = [make_request(name, experiment, parameters, data, out) for name in names]
+        codes = [_run_one(request, fresh, timeout) for request in requests]
+    sys.exit(max(codes))
+
+
+def _run_one(request: Any, fresh: bool, timeout: float) -> int:
+    """Run one notebook, say how it ended, return its exit code."""
+    from labkit.running.execute import execute
+
+    began = time.monotonic()
+    click.echo(
+        f"{request.notebook.stem}  {request.params.experiment}, seed {request.params.seed}, {request.source.name}"
+    )
+    outcome = execute(request, fresh, timeout)
+    if outcome.status == "completed":
+        for metric, result in outcome.results().items():
+            if metric != "loss":
+                click.echo(f"  {describe(metric, result)}")
+    else:
+        error = outcome.manifest.get("error") or {}
+        where = f" in cell {error['cell']}" if error.get("cell") else ""
+        click.echo(f"  {outcome.status}{where}: {error.get('type')}: {error.get('message')}", err=True)
+        click.echo(f"  more in {outcome.folder / 'log.txt'}", err=True)
+    how = (
+        "complete already, not run again; --fresh starts over"
+        if outcome.reused
+        else f"{time.monotonic() - began:.0f} s"
+    )
+    click.echo(f"  {outcome.status} ({how}): {outcome.folder}")
+    return EXIT_CODES.get(outcome.status, 1)
+
+
+def describe(metric: str, result: dict[str, Any]) -> str:
+    """``test accuracy 98.06 % (95 % Wilson 96.04 to 99.05, n = 360)``."""
+    value, low, high = (100 * result[key] for key in ("value", "low", "high"))
+    return f"test {metric} {value:.2f} % ({result['interval']} {low:.2f} to {high:.2f}, n = {result['n']:,})"
+
+
+@app.group()
+def data() -> None:
+    """Look at the data sets, and fetch them."""
+
+
+@data.command("list")
+@click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
+def data_list(root: str) -> None:
+    """Say which data sets are there, and whether they are the published ones."""
+    with _errors_as_sentences():
+        from labkit.data import mnist
+        from labkit.data.sources import registry
+        from labkit.paths import data_root
+
+        folder, facts = data_root(root), registry()["mnist"]
+        try:
+            found = mnist.find(folder, "official", asked_for=bool(root))
+            state = "the published files" if found.verified else "files of the right format, but not the published ones"
+        except LabError as error:
+            state = str(error)
+        click.echo(f"mnist  {facts['what']} ({facts['licence']}, {facts['megabytes']} MB)\n  {state}")
+
+
+@data.command("get")
+@click.argument("name", type=click.Choice(["mnist"]))
+@click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
+def data_get(name: str, root: str) -> None:
+    """Download a data set from its mirrors and check it."""
+    with _errors_as_sentences():
+        from labkit.data import mnist
+        from labkit.paths import data_root
+
+        source = mnist.find(data_root(root), "download")
+        click.echo(f"{source.name}: complete and checked in {source.root}")

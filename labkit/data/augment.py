@@ -1,0 +1,60 @@
+"""Augmentation of a whole batch at once, as tensor operations; every draw follows from (seed, epoch, sample).
+
+Images are float tensors (N, C, H, W) in [0, 1] before normalisation, so that what a rotation uncovers is black.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from labkit.draws import uniform
+
+
+def affine(images: Tensor, degrees: Tensor, shift_x: Tensor, shift_y: Tensor, scale: Tensor) -> Tensor:
+    """Rotate, shift and scale each image about its centre, bilinear, black outside.
+
+    ``images`` (N, C, H, W); the others (N,): counter-clockwise angle in degrees, shifts as a share of width and
+    height (right and down), scale as a factor (2 doubles what is seen).
+    """
+    height, width = images.shape[-2:]
+    angle = torch.deg2rad(degrees)
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    # affine_grid asks, for each place of the output, where it comes from: the inverse map, in units of half a side.
+    to_x, to_y = -2 * shift_x, -2 * shift_y
+    ratio = height / width
+    rows = [cos, -sin * ratio, cos * to_x - sin * ratio * to_y, sin / ratio, cos, sin / ratio * to_x + cos * to_y]
+    theta = torch.stack(rows, dim=1).view(-1, 2, 3).to(images)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """(N, C, H, W) -> (N, C, size, size), bilinear with antialiasing; unchanged if it fits already."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may happen to a training image: each range is drawn from uniformly, once an image and epoch."""
+
+    degrees: float = 0.0  # rotation by -degrees … +degrees
+    translate: float = 0.0  # shift by up to this share of the side, each way
+    scale: float = 0.0  # scaled by 1 / (1 + scale) … 1 + scale, evenly in the logarithm
+    flip: bool = False  # left-right, every second image
+
+    def __call__(self, images: Tensor, seed: int, epoch: int, samples: np.ndarray) -> Tensor:
+        """Augment images (N, C, H, W) in [0, 1]; ``samples`` (N,) are their numbers in the data set."""
+        draws = uniform(seed, epoch, samples, 5)
+        if self.flip:
+            images = torch.where((draws[:, 0] < 0.5)[:, None, None, None], images.flip(-1), images)
+        if self.degrees or self.translate or self.scale:
+            rotation, right, down, zoom = (2 * draws[:, 1:] - 1).unbind(1)  # each in [-1, 1)
+            scale = torch.exp(zoom * math.log1p(self.scale))
+            images = affine(images, rotation * self.degrees, right * self.translate, down * self.translate, scale)
+        return images

@@ -1,0 +1,119 @@
+"""MNIST, and any other data set in its idx format: found, checked, read by torchvision's own reader."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torchvision.datasets import MNIST
+
+from labkit.data import samples
+from labkit.data.loading import Split, stratified
+from labkit.data.sources import Source, check_root, describe, download, registry
+from labkit.errors import DataError
+
+LAYOUT = {  # file -> magic number and number of dimensions of the idx format
+    "MNIST/raw/train-images-idx3-ubyte": (0x803, 3),
+    "MNIST/raw/train-labels-idx1-ubyte": (0x801, 1),
+    "MNIST/raw/t10k-images-idx3-ubyte": (0x803, 3),
+    "MNIST/raw/t10k-labels-idx1-ubyte": (0x801, 1),
+}
+UNKNOWN = "data in the MNIST layout"
+
+
+def find(root: Path, source: str = "auto", asked_for: bool = False, published: dict[str, Any] | None = None) -> Source:
+    """Find the data set under ``root`` and check that its files are whole, without decoding a picture.
+
+    ``source``: ``auto`` takes what lies under the root, else the sample; ``official`` insists on files under the
+    root; ``download`` fetches what is missing; ``sample`` takes the sample. ``asked_for``: the user named the root.
+    """
+    published = published or registry()["mnist"]
+    check_root(root, asked_for and source != "download")
+    if source == "download":
+        download(root, published)
+    there = [path for path in LAYOUT if (root / path).exists()]
+    if source == "sample" or (source == "auto" and not there):
+        root = samples.handwritten_digits(root)
+        check_files(root)
+        return describe(root, list(LAYOUT), published, "sample", samples.DIGITS)
+    if not there:
+        raise DataError(
+            f"No MNIST files under {root}: put the four *-ubyte files into {root / 'MNIST' / 'raw'}, or take "
+            f"source='download' to fetch them or source='sample' to work on the small sample."
+        )
+    check_files(root)
+    return describe(root, list(LAYOUT), published, "official", UNKNOWN)
+
+
+def check_files(root: Path) -> None:
+    """Raise DataError for the first of the four files that is missing, cut short or not an idx file of its kind."""
+    shapes = {path: check_idx(root / path, *expected) for path, expected in LAYOUT.items()}
+    for part in ("train", "t10k"):
+        images, labels = f"MNIST/raw/{part}-images-idx3-ubyte", f"MNIST/raw/{part}-labels-idx1-ubyte"
+        if shapes[images][0] != shapes[labels][0]:
+            raise DataError(
+                f"{root / images} holds {shapes[images][0]} images but {root / labels} holds "
+                f"{shapes[labels][0]} labels: "
+                f"they are not a pair; replace both with the published files."
+            )
+
+
+def check_idx(path: Path, magic: int, dimensions: int) -> tuple[int, ...]:
+    """The shape that the header of an idx file announces; DataError unless the file is exactly as long as that."""
+    remedy = "replace it with the published file, or take source='sample'."
+    try:
+        size = path.stat().st_size
+        header = path.open("rb").read(4 + 4 * dimensions)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+    if len(header) < 4 + 4 * dimensions:
+        raise DataError(f"{path} has only {size} bytes, too few for the header of an idx file: {remedy}")
+    found, *shape = struct.unpack(f">{1 + dimensions}I", header)
+    if found != magic:
+        raise DataError(f"{path} starts with the number {found:#x}, an idx file of this kind with {magic:#x}: {remedy}")
+    expected = len(header) + int(np.prod(shape, dtype=object))
+    if size != expected or 0 in shape:
+        shown = "×".join(map(str, shape))
+        raise DataError(
+            f"{path} has {size:,} bytes, but its header announces {shown} values ({expected:,} bytes): {remedy}"
+        )
+    return tuple(shape)
+
+
+def load(source: Source, num_classes: int) -> tuple[Split, Split]:
+    """The training pool and the test set: images (N, 1, H, W) uint8, labels (N,) int64."""
+    pool, test = (_split(MNIST(source.root, train=train), source, num_classes) for train in (True, False))
+    if pool.images.shape[1:] != test.images.shape[1:]:
+        raise DataError(
+            f"Training images under {source.root} have the shape {tuple(pool.images.shape[1:])}, test images "
+            f"{tuple(test.images.shape[1:])}: both must be of one data set."
+        )
+    return pool, test
+
+
+def _split(dataset: MNIST, source: Source, num_classes: int) -> Split:
+    images: Tensor = dataset.data[:, None]  # (N, H, W) -> (N, 1, H, W)
+    labels: Tensor = dataset.targets.long()
+    if int(labels.max()) >= num_classes:
+        place = int(labels.argmax())
+        part = "train" if dataset.train else "t10k"
+        raise DataError(
+            f"Label {int(labels[place])} at place {place} of "
+            f"{source.root}/MNIST/raw/{part}-labels-idx1-ubyte is out of "
+            f"range: class_names gives {num_classes} names, so labels go from 0 to {num_classes - 1}."
+        )
+    return Split(images, labels, np.arange(len(labels)))
+
+
+def split_off_validation(pool: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Split the training pool into training and validation parts, class by class; returns (train, validation)."""
+    chosen, rest = stratified(pool.labels, max(1, round(share * len(pool))), seed)
+    return pool.subset(rest), pool.subset(chosen)
+
+
+def limited(split: Split, limit: int, seed: int) -> Split:
+    """At most ``limit`` images of a split, each class keeping its share; 0 means all."""
+    if not 0 < limit < len(split):
+        return split
+    return split.subset(stratified(split.labels, limit, seed)[0])

@@ -1,0 +1,97 @@
+"""Find a data set under the data root, or fetch it: checked against the published checksums, one download at a time."""
+
+import gzip
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pooch
+from filelock import FileLock
+
+from labkit.errors import DataError
+from labkit.files import sha256
+from labkit.paths import PACKAGE
+
+SOURCES = ("auto", "official", "download", "sample")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set on this disk, and what it really is."""
+
+    name: str  # what a reader may call it: "MNIST", "handwritten digits (sample)", "data in the MNIST layout"
+    kind: str  # "official": files in the official layout, brought by the user; "sample": made by labkit
+    verified: bool  # every file is, to the last byte, the one that was published under that name
+    root: Path  # the folder that holds the official layout
+    fingerprint: str  # SHA-256 over the files' own SHA-256
+    files: dict[str, str]  # relative path -> SHA-256
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest: everything but the single files."""
+        return {key: str(v) if key == "root" else v for key, v in asdict(self).items() if key != "files"}
+
+
+def registry() -> dict[str, Any]:
+    """What is known of each published data set: source, licence, mirrors, checksums (``labkit/data/registry.json``)."""
+    return json.loads((PACKAGE / "data" / "registry.json").read_text("utf-8"))
+
+
+def describe(root: Path, paths: Sequence[str], published: dict[str, Any], kind: str, unverified_name: str) -> Source:
+    """Hash the files ``paths`` under ``root`` and say whether they are the published ones."""
+    files = {path: sha256(root / path) for path in paths}
+    verified = files == {path: facts["sha256"] for path, facts in published["files"].items()}
+    fingerprint = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return Source(published["name"] if verified else unverified_name, kind, verified, root, fingerprint, files)
+
+
+def check_root(root: Path, asked_for: bool) -> None:
+    """A data folder that somebody named must be there; the default one need not."""
+    if asked_for and not root.is_dir():
+        raise DataError(
+            f"The data folder {root} does not exist: give an existing folder as data_root (--data), or leave it out."
+        )
+
+
+def download(root: Path, published: dict[str, Any]) -> None:
+    """Fetch the files of a data set that are not there yet, from the first mirror that answers with the right bytes.
+
+    A lock beside the data lets one process download while others wait and then find the files. Each file is unpacked
+    to a temporary name, checked and only then renamed.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f".{published['name']}.lock"):
+        for path, facts in published["files"].items():
+            if not (root / path).exists():
+                _fetch(root / path, facts, published["mirrors"])
+
+
+def _fetch(target: Path, facts: dict[str, str], mirrors: Sequence[str]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    pooch.get_logger().setLevel(logging.WARNING)
+    failures = []
+    for mirror in mirrors:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+            try:
+                packed = pooch.retrieve(
+                    mirror + facts["remote"], known_hash=f"md5:{facts['remote_md5']}", fname="packed", path=folder
+                )
+                unpacked = Path(folder) / "unpacked"
+                with gzip.open(packed) as source, open(unpacked, "wb") as file:
+                    shutil.copyfileobj(source, file)
+                if sha256(unpacked) != facts["sha256"]:
+                    raise ValueError("the unpacked file has another checksum than the published one")
+                os.replace(unpacked, target)
+                return
+            except (OSError, ValueError, EOFError) as error:
+                failures.append(f"{mirror}: {str(error).splitlines()[0]}")
+    raise DataError(
+        f"Could not download {target.name} ({'; '.join(failures)}): check the network, put the file at {target} "
+        f"yourself, or take source='sample'."
+    )

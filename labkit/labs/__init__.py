@@ -1,0 +1,11 @@
+"""The labs, one module a notebook; found by the notebook's name."""
+
+from importlib import import_module
+from types import ModuleType
+
+LABS = {"01_mnist_resnet18": "mnist_resnet18"}
+
+
+def lab_of(notebook: str) -> ModuleType:
+    """The lab module of a notebook's stem; KeyError if there is none."""
+    return import_module(f"labkit.labs.{LABS[notebook]}")

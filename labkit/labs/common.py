@@ -1,0 +1,98 @@
+"""What the labs share: from parameters to a recipe, and to an open run folder."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from labkit.data.loading import Batches
+from labkit.data.sources import Source
+from labkit.labs.parameters import Parameters, TrainingParameters
+from labkit.paths import runs_root
+from labkit.results.notebook import banner, watch_cells
+from labkit.results.run import Run, folder_name
+from labkit.training.loop import PerImage, Recipe, fit, patience
+from labkit.training.optim import Schedule, make_optimiser, make_schedule
+from labkit.training.precision import Precision, choose_device, choose_precision
+from labkit.training.progress import Progress, TensorBoard
+
+
+def build_precision(params: TrainingParameters) -> Precision:
+    """Device and number format; RequestError if the device is not there."""
+    return choose_precision(params.precision, choose_device(params.device))
+
+
+def build_schedule(params: TrainingParameters) -> Schedule:
+    """The learning-rate schedule as a function of time in epochs."""
+    return make_schedule(
+        params.schedule,
+        params.epochs,
+        step_size=params.step_size,
+        patience=params.step_size,
+        warmup_epochs=params.warmup_epochs,
+    )
+
+
+def build_recipe(
+    params: TrainingParameters,
+    model: nn.Module,
+    *,
+    loss: PerImage,
+    val_loss: PerImage,
+    metric: PerImage,
+    metric_name: str,
+) -> Recipe:
+    """Everything ``fit`` needs beside the model and the data."""
+    return Recipe(
+        optimiser=make_optimiser(params.optimiser, model, params.learning_rate, params.weight_decay),
+        learning_rate=params.learning_rate,
+        schedule=build_schedule(params),
+        epochs=params.epochs,
+        loss=loss,
+        val_loss=val_loss,
+        metric=metric,
+        metric_name=metric_name,
+        precision=build_precision(params),
+        seed=params.seed,
+        stop_early=patience(params.patience),
+    )
+
+
+def run_folder(lab: ModuleType, params: Parameters, source: Source, out: str = "") -> Path:
+    """Where a run of these parameters on these data lies, under ``out`` (or LABKIT_RUNS, or ``runs/``)."""
+    return runs_root(out) / lab.NOTEBOOK / folder_name(lab.NOTEBOOK, params.identity(), source.fingerprint)
+
+
+def request_facts(lab: ModuleType, params: TrainingParameters, source: Source) -> dict[str, Any]:
+    """What the manifest says of a request before anything has run."""
+    precision = build_precision(params)
+    return {
+        "notebook": lab.NOTEBOOK,
+        "experiment": params.experiment,
+        "parameters": params.model_dump(),
+        "seed": params.seed,
+        "device": str(precision.device),
+        "precision": precision.name,
+        "data": source.facts(),
+    }
+
+
+def open_run(lab: ModuleType, params: TrainingParameters) -> tuple[Run, Source]:
+    """Find the data, claim the run folder, and tell the reader of the notebook what it stands on."""
+    source = lab.find_data(params)
+    run = Run(run_folder(lab, params, source), request_facts(lab, params, source), params.fresh)
+    watch_cells(run)
+    banner(run, source)
+    return run, source
+
+
+def train(
+    run: Run, params: TrainingParameters, model: nn.Module, train: Batches, val: Batches, recipe: Recipe
+) -> pd.DataFrame:
+    """``fit`` with a progress bar, the run folder and TensorBoard (if asked for) looking on; the history as a table."""
+    observers = [Progress(params.epochs, recipe.metric_name), run]
+    if params.tensorboard:
+        observers.append(TensorBoard(run.folder / "tensorboard"))
+    return pd.DataFrame(fit(model, train, val, recipe, run.checkpoints, observers))

@@ -1,0 +1,72 @@
+"""What a network looks like from outside: its layers, their output shapes, kernels and parameters."""
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def architecture(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame:
+    """One row a layer with parameters or a kernel, in the order of use: layer, output shape, kernel, parameters.
+
+    ``input_shape`` is (C, H, W). The parameters add up to those of the model. One blank image runs through a copy of
+    nothing: the model itself is used in evaluation mode and left as it was.
+    """
+    rows, training = [], model.training
+    named = [
+        (name, m)
+        for name, m in model.named_modules()
+        if not list(m.children()) and not isinstance(m, nn.ReLU | nn.Identity)
+    ]
+
+    def note(name: str, module: nn.Module, output: Tensor) -> None:
+        shape = " × ".join(map(str, output.shape[1:]))
+        rows.append(
+            {
+                "layer": name,
+                "kind": type(module).__name__,
+                "output": shape,
+                "kernel": _kernel(module),
+                "parameters": count_parameters(module),
+            }
+        )
+
+    hooks = [
+        m.register_forward_hook(lambda module, _, output, name=name: note(name, module, output)) for name, m in named
+    ]
+    try:
+        like = next(model.parameters())
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, *input_shape, device=like.device))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return pd.DataFrame(rows)
+
+
+def by_stage(layers: pd.DataFrame) -> pd.DataFrame:
+    """The table of ``architecture`` folded as in the reports: one row for the stem, each block and the end."""
+    depth = layers["layer"].str.split(".").map(lambda parts: ".".join(parts[:3]) if parts[0] == "stages" else parts[0])
+    folded = layers.groupby(depth, sort=False).agg(
+        layers=("layer", "size"),
+        output=("output", "last"),
+        kernel=("kernel", _kernels),
+        parameters=("parameters", "sum"),
+    )
+    return folded.rename_axis("part").reset_index()
+
+
+def _kernel(module: nn.Module) -> str:
+    if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.MaxPool2d):
+        return ""
+    size, stride = (value if isinstance(value, int) else value[0] for value in (module.kernel_size, module.stride))
+    return f"{size}×{size}" + (f", stride {stride}" if stride != 1 else "")
+
+
+def _kernels(column: pd.Series) -> str:
+    return "; ".join(dict.fromkeys(kernel for kernel in column if kernel))

@@ -1,0 +1,26 @@
+"""Where things lie: the project, the data root and the folder of runs."""
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def project_root() -> Path:
+    """The checkout labkit was installed from, wherever the caller stands; the working directory if there is none."""
+    return PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else Path.cwd()
+
+
+def data_root(parameter: str = "") -> Path:
+    """The parameter ``data_root`` if given, else the variable LABKIT_DATA, else ``data/`` of the project."""
+    return _choose(parameter, "LABKIT_DATA", "data")
+
+
+def runs_root(parameter: str = "") -> Path:
+    """The option ``--out`` if given, else the variable LABKIT_RUNS, else ``runs/`` of the project."""
+    return _choose(parameter, "LABKIT_RUNS", "runs")
+
+
+def _choose(parameter: str, variable: str, default: str) -> Path:
+    given = parameter or os.environ.get(variable, "")
+    return Path(given).expanduser().resolve() if given else project_root() / default

@@ -1,0 +1,107 @@
+"""What a notebook says and shows: source code, the banner of a run, figures and tables that are kept as they appear."""
+
+import inspect
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython import get_ipython
+from IPython.display import Image, Markdown, display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from labkit.data.sources import Source
+from labkit.files import write_atomic
+from labkit.results.run import Run
+
+FORMATS = ("png", "pdf", "svg")
+TIMELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same figure is the same file
+CAVEATS = {  # (kind, verified) of a data source -> what a reader must know of it
+    (
+        "sample",
+        False,
+    ): "**Sample data.** labkit made these pictures as a stand-in. No score on them says anything about the "
+    "real data set, and none is compared with a report. To fetch real data: `labkit data get`.",
+    ("official", True): "The data are the published files, to the last byte.",
+    (
+        "official",
+        False,
+    ): "**Other data.** The files have the right format but are not the published ones, so no score is "
+    "compared with a report.",
+}
+FORMATTERS: dict[str, Callable[[Any], str]] = {
+    "percent": lambda value: f"{100 * value:.2f} %",
+    "loss": lambda value: f"{value:.4f}",
+    "rate": lambda value: f"{value:.2g}",
+    "count": lambda value: f"{value:,.0f}",
+}
+
+
+def show_source(*things: Any) -> None:
+    """Show the source code of classes and functions of labkit: the very code that runs."""
+    say("```python\n" + "\n\n".join(inspect.getsource(thing) for thing in things) + "```")
+
+
+def say(text: str) -> None:
+    """Show a sentence of Markdown whose numbers were computed."""
+    display(Markdown(text))
+
+
+def banner(run: Run, source: Source) -> None:
+    """Say what this run stands on: data, device, precision, folder, and whether an earlier run is gone on with."""
+    facts = run.manifest
+    say(
+        f"> {CAVEATS[source.kind, source.verified]}\n>\n> Data: {source.name}. Device: "
+        f"{facts['device']}, {facts['precision']}. "
+        f"{run.story()}\n>\n> Run folder: `{run.folder}`"
+    )
+
+
+def figure(run: Run, name: str, plot: Figure | Axes, data: pd.DataFrame, alt: str) -> None:
+    """Show a figure and keep it: ``figures/NAME.{png,pdf,svg}``, its numbers as CSV and its description for the blind.
+
+    A figure of sample data says so in its corner.
+    """
+    drawn = plot if isinstance(plot, Figure) else plot.figure
+    if run.manifest["data"]["kind"] == "sample":
+        drawn.supxlabel("sample data, not the real data set", x=0.99, ha="right", fontsize=7, color="#666666")
+    folder = run.folder / "figures"
+    for form in FORMATS:
+        content = io.BytesIO()
+        drawn.savefig(content, format=form, metadata=TIMELESS.get(form))
+        write_atomic(folder / f"{name}.{form}", content.getvalue())
+    write_atomic(folder / f"{name}.csv", data.to_csv(index=False, lineterminator="\n"))
+    write_atomic(folder / f"{name}.alt.txt", alt + "\n")
+    width = round(drawn.get_size_inches()[0] * 96)
+    plt.close(drawn)
+    display(Image((folder / f"{name}.png").read_bytes(), width=width, alt=alt))
+
+
+def table(run: Run, name: str, frame: pd.DataFrame, **formats: str) -> None:
+    """Show a table and keep it as ``tables/NAME.{csv,tex}``; a format is percent, loss, rate or count."""
+    formatters = {column: FORMATTERS[kind] for column, kind in formats.items()}
+    write_atomic(run.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    styled = frame.style.format(formatters, na_rep="–", escape=None).hide(axis="index")
+    latex = frame.style.format(formatters, na_rep="--", escape="latex").hide(axis="index").to_latex(hrules=True)
+    write_atomic(run.folder / "tables" / f"{name}.tex", latex)
+    display(styled)
+
+
+def watch_cells(run: Run) -> None:
+    """Let the manifest know when a cell of this notebook fails: its error, and which cell it was."""
+    shell = get_ipython()
+    if shell is None:
+        return
+
+    def after_cell(result: Any) -> None:
+        error = result.error_in_exec or result.error_before_exec
+        if error is not None:
+            run.fail(error, cell=result.execution_count, message=re.sub(r"\x1b\[[0-9;]*m", "", str(error)))
+
+    for earlier in getattr(shell, "_labkit_watchers", []):
+        shell.events.unregister("post_run_cell", earlier)
+    shell._labkit_watchers = [after_cell]
+    shell.events.register("post_run_cell", after_cell)

@@ -1,0 +1,246 @@
+"""The run folder: everything one run leaves behind, and a manifest that is true at every moment.
+
+The manifest says ``running`` only while a process holds the folder's lock; a run whose kernel was killed is therefore
+found out by the next reader, whoever it is, and never looks complete.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+
+from labkit.errors import RequestError
+from labkit.files import write_atomic, write_csv, write_json
+from labkit.paths import PACKAGE
+
+FINISHED = ("completed", "failed", "interrupted")
+
+
+def folder_name(notebook: str, identity: Mapping[str, Any], fingerprint: str) -> str:
+    """``<experiment>-seed<seed>-<hash8>``: the hash is of notebook, parameters and data."""
+    text = json.dumps([notebook, dict(identity), fingerprint], sort_keys=True)
+    return f"{identity['experiment']}-seed{identity['seed']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run folder; ``{}`` if there is none or it cannot be read."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+class Run:
+    """One run folder, open for writing by this process; it also watches the training as an Observer."""
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any], fresh: bool = False):
+        """Claim ``folder`` for this process and say in its manifest that the run is under way.
+
+        ``facts`` is the request: notebook, experiment, parameters, seed, device, precision, data. A run that was
+        completed before stays ``completed``; one that was stopped goes on from its checkpoint; ``fresh`` empties the
+        folder first. RequestError if the folder cannot be written or another process is at work in it.
+        """
+        self.folder = folder
+        self.lock = _lock(folder)
+        before = read_manifest(folder)
+        if fresh:
+            _empty(folder)
+            before = {}
+        self.before = before.get("status", "")
+        self.began = time.time()
+        self.manifest = before or {"status": "running", **facts, "started": _now(), "finished": None, "seconds": None}
+        if self.before != "completed":
+            self.manifest |= {"status": "running", "error": None, "environment": environment(), "code": code_version()}
+            self.manifest["pid"] = os.getpid()
+            self.manifest.setdefault("sessions", []).append(_now())
+        self._write()
+        self.log(f"opened: {self.story()}")
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder for ``best.safetensors`` and ``last.safetensors``."""
+        return self.folder / "checkpoints"
+
+    def story(self) -> str:
+        """One sentence: is this run new, gone on with, or complete already?"""
+        if self.before == "completed":
+            return "This run is complete: its training is read, not repeated (fresh = True starts over)."
+        if self.before and (self.checkpoints / "last.safetensors").exists():
+            return "An earlier run of the same parameters was stopped: it goes on from its last checkpoint."
+        return "A new run."
+
+    def log(self, line: str) -> None:
+        """Add a line with its time to ``log.txt``."""
+        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+            file.write(f"{_now()}  {line}\n")
+
+    def record(self, **facts: Any) -> None:
+        """Add facts to the manifest."""
+        self.manifest |= facts
+        self._write()
+
+    def on_step(self, state: Any, steps: int) -> None:
+        """Leave word of the progress for whoever watches from outside."""
+        line = f"epoch {state.epoch + 1}, step {state.step}/{steps}: loss {state.loss_sum / state.images:.3f}"
+        (self.folder / "progress.json").write_text(json.dumps({"line": line}), "utf-8")
+
+    def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
+        """Write ``history.csv``, the validation metric of each image, and a line of ``log.txt``."""
+        np.save(self._val_scores(len(history)), val_scores.astype(np.float32))
+        write_csv(self.folder / "history.csv", history)
+        self.log("  ".join(f"{name} {value:.6g}" for name, value in history[-1].items()))
+
+    def val_scores(self, epochs: int) -> np.ndarray:
+        """The validation metric of each image after each epoch, (epochs, N)."""
+        return np.stack([np.load(self._val_scores(epoch)) for epoch in range(1, epochs + 1)])
+
+    def _val_scores(self, epoch: int) -> Path:
+        folder = self.folder / "validation"
+        folder.mkdir(exist_ok=True)
+        return folder / f"epoch-{epoch:04}.npy"
+
+    def save_results(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write ``results.json``: ``{metric: {value, n, low, high, interval, over}}``."""
+        write_json(self.folder / "results.json", results)
+
+    def save_csv(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table of the run's own folder: ``per_image``, ``per_class``."""
+        write_atomic(self.folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+
+    def summary(self) -> str:
+        """What the run left behind, as Markdown."""
+        names = sorted({path.name.split(".")[0] for path in (self.folder / "figures").glob("*.png")})
+        return (
+            f"The run is **{self.manifest['status']}** after {self.manifest['seconds']:.0f} s. `{self.folder}` holds "
+            f"{len(names)} figures ({', '.join(names)}), the tables, `results.json`, `history.csv` and `manifest.json`."
+        )
+
+    def finish(self) -> None:
+        """The last cell was reached: the run is complete."""
+        self._close("completed", None)
+
+    def fail(self, error: BaseException | None, cell: Any = None, kind: str = "", message: str = "") -> None:
+        """Say in the manifest how and where the run ended; a run that was complete stays so."""
+        if self.before == "completed" or self.manifest["status"] in FINISHED:
+            return
+        kind = kind or type(error).__name__
+        status = "interrupted" if kind == "KeyboardInterrupt" else "failed"
+        self._close(status, {"type": kind, "message": message or str(error), "cell": cell})
+
+    def release(self) -> None:
+        """Give up the folder."""
+        self.lock.release()
+
+    def _close(self, status: str, error: dict[str, Any] | None) -> None:
+        seconds = (self.manifest.get("seconds") or 0.0) + time.time() - self.began
+        self.began = time.time()
+        self.manifest |= {"status": status, "error": error, "finished": _now(), "seconds": round(seconds, 2)}
+        self._write()
+        (self.folder / "progress.json").unlink(missing_ok=True)
+        self.log(status if error is None else f"{status}: {error['type']}: {error['message']}")
+
+    def _write(self) -> None:
+        write_json(self.folder / "manifest.json", self.manifest)
+
+
+def end_from_outside(folder: Path, kind: str, message: str, unless: Sequence[str] = FINISHED) -> None:
+    """Say in the manifest of a run whose process is gone how it ended, unless it says one of ``unless`` itself."""
+    manifest = read_manifest(folder)
+    if manifest and manifest.get("status") not in unless:
+        status = "interrupted" if kind == "KeyboardInterrupt" else "failed"
+        error = {"type": kind, "message": message, "cell": None}
+        write_json(folder / "manifest.json", manifest | {"status": status, "error": error, "finished": _now()})
+
+
+_LOCKS: dict[Path, FileLock] = {}
+
+
+def _lock(folder: Path) -> FileLock:
+    """Lock ``folder`` for this process; a notebook cell that is run twice finds its own lock again."""
+    lock = _LOCKS.setdefault(folder, FileLock(folder / ".lock"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not lock.is_locked:
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise RequestError(
+            f"The run folder {folder} is in use by another process: wait for it or stop it, or change a parameter "
+            f"(another seed, say) to get a folder of its own."
+        ) from None
+    except OSError as error:
+        raise RequestError(
+            f"The run folder {folder} cannot be written ({error.strerror}): give another place with --out, or set "
+            f"LABKIT_RUNS to a folder of yours."
+        ) from None
+    return lock
+
+
+def is_live(folder: Path) -> bool:
+    """Whether some process is at work in ``folder`` now."""
+    lock = FileLock(folder / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions, for the manifest."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpu": torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+    }
+
+
+def code_version() -> dict[str, Any]:
+    """Commit and cleanliness of the checkout, and a hash of the package's files, which works without git too."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
+    commit = _git("rev-parse", "HEAD")
+    dirty = bool(_git("status", "--porcelain")) if commit else None
+    return {"commit": commit, "dirty": dirty, "sha256": digest.hexdigest()}
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

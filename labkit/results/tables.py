@@ -1,0 +1,185 @@
+"""Tables: plain data frames for the notebook, the run folder and the report."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from labkit.data.loading import Split
+from labkit.paths import PACKAGE
+from labkit.training.loop import Recipe
+from labkit.training.metrics import bootstrap, confusion_matrix, per_class, wilson
+
+
+def part_sizes(parts: Mapping[str, Split]) -> pd.DataFrame:
+    """Number of images and their shape in each part."""
+    rows = [
+        {"part": name, "images": len(s), "shape": " × ".join(map(str, s.images.shape[1:]))} for name, s in parts.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def class_counts(parts: Mapping[str, Split], class_names: list[str]) -> pd.DataFrame:
+    """Images a class (rows) in each part (columns)."""
+    counts = {name: np.bincount(split.labels, minlength=len(class_names)) for name, split in parts.items()}
+    return pd.DataFrame({"class": class_names, **counts})
+
+
+def batch_statistics(images: Tensor) -> pd.DataFrame:
+    """Shape, type and range of a batch (N, C, H, W): a look that finds most mistakes of data loading."""
+    facts = {
+        "shape": " × ".join(map(str, images.shape)),
+        "type": str(images.dtype).removeprefix("torch."),
+        "mean": round(images.mean().item(), 3),
+        "standard deviation": round(images.std().item(), 3),
+        "smallest": round(images.min().item(), 3),
+        "largest": round(images.max().item(), 3),
+    }
+    return pd.DataFrame([facts])
+
+
+def predictions(logits: Tensor, labels: Tensor, samples: np.ndarray, class_names: list[str]) -> pd.DataFrame:
+    """One row an image from logits (N, K): sample, true and predicted class, confidence, loss in nats, correct."""
+    log_p = logits.double().log_softmax(dim=1)
+    p, predicted = log_p.exp().max(dim=1)
+    names = np.asarray(class_names)
+    return pd.DataFrame(
+        {
+            "sample": samples,
+            "true": names[labels],
+            "predicted": names[predicted],
+            "confidence": p,
+            "loss": -log_p.gather(1, labels[:, None])[:, 0],
+            "correct": predicted == labels,
+        }
+    )
+
+
+def classification_results(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """``results.json`` of a classification from the table of ``predictions``."""
+    n, right = len(table), int(table["correct"].sum())
+    low, high = wilson(right, n)
+    loss_low, loss_high = bootstrap(table["loss"].to_numpy())
+    over = "mean over test images"
+    return {
+        "accuracy": {"value": right / n, "n": n, "low": low, "high": high, "interval": "95 % Wilson", "over": over},
+        "loss": {
+            "value": float(table["loss"].mean()),
+            "n": n,
+            "low": loss_low,
+            "high": loss_high,
+            "interval": "95 % bootstrap",
+            "over": over,
+        },
+    }
+
+
+def confusion(table: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
+    """Confusion matrix of counts from the table of ``predictions``: rows true, columns predicted."""
+    codes = [pd.Categorical(table[column], class_names).codes for column in ("true", "predicted")]
+    return pd.DataFrame(confusion_matrix(*codes, len(class_names)), class_names, class_names)
+
+
+def class_scores(matrix: pd.DataFrame) -> pd.DataFrame:
+    """Per class: n, accuracy with interval, precision, F1, from a confusion matrix."""
+    return pd.DataFrame({"class": matrix.index, **per_class(matrix.to_numpy())})
+
+
+def accuracy_by_class(tables: Mapping[str, pd.DataFrame], class_names: list[str]) -> pd.DataFrame:
+    """Accuracy of each class (rows) in several tables of ``predictions`` (columns)."""
+    columns = {name: table.groupby("true")["correct"].mean().reindex(class_names) for name, table in tables.items()}
+    return pd.DataFrame(columns).rename_axis("class").reset_index()
+
+
+def results_table(results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """``results.json`` as a table: quantity, value, interval, n."""
+    rows = [
+        {"quantity": name, **{k: r[k] for k in ("value", "low", "high", "interval", "n")}}
+        for name, r in results.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def planned_rates(recipe: Recipe, steps: int) -> pd.DataFrame:
+    """The learning rate before training begins (a plateau cannot be foreseen): columns epoch, learning_rate."""
+    times = np.linspace(0, recipe.epochs, 200 if recipe.epochs * steps > 200 else recipe.epochs * steps + 1)
+    return pd.DataFrame(
+        {"epoch": times, "learning_rate": [recipe.learning_rate * recipe.schedule(t, []) for t in times]}
+    )
+
+
+def chosen_epoch(history: pd.DataFrame, metric: str) -> int:
+    """The epoch whose weights were kept: the highest validation metric; of equals, the lowest validation loss."""
+    ranked = history.sort_values([f"val_{metric}", "val_loss", "epoch"], ascending=[False, True, True])
+    return int(ranked["epoch"].iloc[0])
+
+
+def loss_accuracy_points(
+    history: pd.DataFrame, results: Mapping[str, Mapping[str, Any]], reported: tuple[float, float]
+) -> pd.DataFrame:
+    """(accuracy, loss) of every epoch in training and validation, of the test set, and of a reported pair."""
+    training = [("training", row.train_accuracy, row.train_loss) for row in history.itertuples()]
+    validation = [("validation", row.val_accuracy, row.val_loss) for row in history.itertuples()]
+    test = [("test", results["accuracy"]["value"], results["loss"]["value"])]
+    points = [*training, *validation, *test, ("reported", *reported)]
+    return pd.DataFrame(points, columns=["what", "accuracy", "loss"])
+
+
+def progress_table(history: pd.DataFrame, metric: str, epochs: tuple[int, ...] = (1, 5, 10, 15, 20)) -> pd.DataFrame:
+    """The rows the reports print: epochs 1, 5, 10, … as far as they were run, and the last."""
+    last = history["epoch"].max()
+    shown = history[history["epoch"].isin([*epochs, last])]
+    return shown[["epoch", "train_loss", f"train_{metric}", "val_loss", f"val_{metric}", "learning_rate"]]
+
+
+def reported(notebook: str) -> pd.DataFrame:
+    """What the course reports claim for a notebook (``labkit/results/reported.json``); nobody verified it."""
+    rows = json.loads((PACKAGE / "results" / "reported.json").read_text("utf-8"))
+    return pd.DataFrame(row for row in rows if row["notebook"] == notebook).drop(columns="notebook")
+
+
+def reported_against_ours(
+    notebook: str, experiment: str, results: Mapping[str, Mapping[str, Any]], history: pd.DataFrame, obstacle: str = ""
+) -> pd.DataFrame:
+    """Each reported number beside this run's, with a verdict.
+
+    ``obstacle`` names what forbids a comparison (sample data, a part of the test set); then no number of ours is put
+    beside a reported one. A training score is that of the last epoch, as in the reports.
+    """
+    rows = []
+    for claim in reported(notebook).to_dict("records"):
+        result = results[claim["metric"]]
+        if claim["split"] == "train":
+            result = {"value": float(history[f"train_{claim['metric']}"].iloc[-1])}
+        same = "the report's" if claim["experiment"] == experiment else f"another ({experiment})"
+        comparable = {"ours": result["value"], "recipe": same, "verdict": verdict(claim, result)}
+        ours = {"ours": np.nan, "recipe": same, "verdict": f"not comparable: {obstacle}"} if obstacle else comparable
+        rows.append(
+            {
+                "report": claim["report"],
+                "quantity": f"{claim['split']} {claim['metric']}",
+                "reported": claim["value"],
+                **ours,
+                "remark": claim["remark"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def verdict(claim: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """``reproduced`` where the reported value lies in our 95 % interval, else better or worse; a loss is better low."""
+    if "low" not in ours:
+        better = (ours["value"] > claim["value"]) == (claim["metric"] != "loss")
+        return ("better" if better else "worse") + " (no interval)"
+    if ours["low"] <= claim["value"] <= ours["high"]:
+        return "reproduced"
+    return "better" if (ours["low"] > claim["value"]) == (claim["metric"] != "loss") else "worse"
+
+
+def progress_formats(metric: str) -> dict[str, str]:
+    """How the columns of ``progress_table`` are printed."""
+    scores = dict.fromkeys([f"train_{metric}", f"val_{metric}"], "percent")
+    return {"train_loss": "loss", "val_loss": "loss", "learning_rate": "rate", **scores}

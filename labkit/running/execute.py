@@ -1,0 +1,153 @@
+"""Run a notebook through papermill in a process of its own, and keep the manifest true whatever becomes of it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from labkit.files import write_atomic
+from labkit.labs import common
+from labkit.results.run import Run, end_from_outside, read_manifest
+from labkit.running.request import Request
+
+GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    reused: bool = False
+
+    @property
+    def status(self) -> str:
+        """completed, failed or interrupted."""
+        return self.manifest.get("status", "failed")
+
+    def results(self) -> dict[str, Any]:
+        """``results.json``; ``{}`` if the run did not get so far."""
+        try:
+            return json.loads((self.folder / "results.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+
+def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outcome:
+    """Run the notebook of ``request``; a run that is complete is not repeated unless ``fresh``.
+
+    Ctrl-C is passed on to the notebook, which saves and stops; ``timeout`` (seconds, 0: none) does the same and counts
+    as failure. RequestError if another process is at work in the folder, or it cannot be written.
+    """
+    fresh = fresh or request.params.fresh
+    manifest = read_manifest(request.folder)
+    if manifest.get("status") == "completed" and not fresh:
+        return Outcome(request.folder, manifest, reused=True)
+    facts = common.request_facts(request.lab, request.params, request.source)
+    Run(request.folder, facts, fresh).release()
+    with open(request.folder / "log.txt", "ab") as log:
+        process = _start(request, log)
+        try:
+            _watch(process, request.folder, timeout)
+        finally:
+            _end(process, request.folder)
+    (request.folder / "progress.json").unlink(missing_ok=True)
+    return Outcome(request.folder, read_manifest(request.folder))
+
+
+def _start(request: Request, log: Any) -> subprocess.Popen:
+    """papermill in a session of its own, so that Ctrl-C at the terminal reaches only us; stdout and stderr are kept."""
+    given = request.folder / "parameters.yaml"
+    values = {name: value for name, value in request.given.items() if name != "fresh"}
+    write_atomic(given, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
+    output = request.folder / "notebook.ipynb"
+    options = ["-f", str(given), "--no-progress-bar", "--log-level", "WARNING", "--autosave-cell-every", "30"]
+    command = [sys.executable, "-m", "papermill", str(request.notebook), str(output), *options]
+    environment = os.environ | {"LABKIT_RUNS": str(request.folder.parents[1]), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        cwd=request.folder,
+        start_new_session=True,
+    )
+
+
+def _watch(process: subprocess.Popen, folder: Path, timeout: float) -> None:
+    """Wait for papermill's end, show the progress, and see to it that the manifest says how it ended."""
+    began, shown = time.monotonic(), ""
+    try:
+        while process.poll() is None:
+            time.sleep(0.2)
+            shown = _show_progress(folder, shown)
+            if timeout and time.monotonic() - began > timeout:
+                _interrupt(process, folder)
+                message = f"the run took longer than {timeout:g} s and was stopped"
+                return end_from_outside(folder, "TimeoutError", message, unless=("completed",))
+        message = f"the notebook's kernel ended without a word (papermill's exit code {process.returncode})"
+        return end_from_outside(folder, "KernelDied", message)
+    except KeyboardInterrupt:
+        with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait
+            _interrupt(process, folder)
+        return end_from_outside(folder, "KeyboardInterrupt", "stopped by the user")
+    finally:
+        if shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _interrupt(process: subprocess.Popen, folder: Path) -> None:
+    """What the "interrupt kernel" button does; the training saves its checkpoint and stops."""
+    pid = read_manifest(folder).get("pid")
+    if pid and pid != os.getpid():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+
+
+def _end(process: subprocess.Popen, folder: Path) -> None:
+    """Leave no process behind."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    pid = read_manifest(folder).get("pid")
+    if pid and pid != os.getpid():
+        for _ in range(50):  # papermill shuts its kernel down; after 5 s it is stopped
+            if not _alive(pid):
+                return
+            time.sleep(0.1)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _show_progress(folder: Path, shown: str) -> str:
+    """Redraw one line at a terminal, from what the notebook says of itself."""
+    if not sys.stderr.isatty():
+        return shown
+    try:
+        progress = json.loads((folder / "progress.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return shown
+    line = progress["line"]
+    if line != shown:
+        print(f"\r\033[K  {line}", end="", file=sys.stderr, flush=True)
+    return line

@@ -1,0 +1,91 @@
+"""From what was typed to a checked request: notebook, experiment, parameters, data, run folder. Nothing is started."""
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from labkit.data.sources import Source
+from labkit.errors import RequestError
+from labkit.labs import LABS, common, lab_of
+from labkit.labs.parameters import Parameters
+from labkit.paths import project_root
+
+
+@dataclass(frozen=True)
+class Request:
+    """A notebook to run, with parameters that were found good and data that were found whole."""
+
+    notebook: Path
+    lab: ModuleType
+    params: Parameters
+    given: dict[str, Any]  # the parameters that differ from the notebook's own defaults
+    source: Source
+    folder: Path
+
+
+def make_request(
+    name: str, experiment: str = "quick", overrides: Sequence[tuple[str, str]] = (), data: str = "", out: str = ""
+) -> Request:
+    """Check a request and find its data and run folder; RequestError says what is wrong with it."""
+    notebook = find_notebook(name)
+    defaults = notebook_defaults(notebook)
+    asked = read_experiment(notebook, experiment) | dict(overrides)
+    if data:
+        asked["data_root"] = str(Path(data).expanduser().resolve())
+    lab = lab_of(notebook.stem)
+    params = lab.Parameters.checked(defaults | asked)
+    source = lab.find_data(params)
+    given = {key: value for key, value in params.model_dump().items() if value != defaults.get(key)}
+    return Request(notebook, lab, params, given, source, common.run_folder(lab, params, source, out))
+
+
+def notebooks() -> list[Path]:
+    """The workbook's notebooks, in order."""
+    return [path for path in sorted((project_root() / "notebooks").glob("[0-9]*.ipynb")) if path.stem in LABS]
+
+
+def find_notebook(name: str) -> Path:
+    """A notebook by number (``01``), stem or path."""
+    for path in notebooks():
+        if name in (path.stem, path.name) or path.stem.split("_")[0] == name.zfill(2):
+            return path
+    path = Path(name)
+    if path.suffix == ".ipynb" and path.is_file() and path.stem in LABS:
+        return path.resolve()
+    known = ", ".join(path.stem for path in notebooks())
+    raise RequestError(f"There is no notebook {name!r}: give a number, a name or a path of one of {known}.")
+
+
+def notebook_defaults(notebook: Path) -> dict[str, Any]:
+    """Names and values of the cell tagged ``parameters``; they are read, not run."""
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+        body = [node for node in ast.parse(source).body if isinstance(node, ast.AnnAssign)]
+        return {node.target.id: ast.literal_eval(node.value) for node in body}
+    except StopIteration:
+        raise RequestError(f"{notebook} has no cell tagged 'parameters': restore it from the workbook.") from None
+    except (OSError, ValueError, KeyError, SyntaxError) as error:
+        raise RequestError(f"The parameters cell of {notebook} cannot be read ({error}): restore it.") from error
+
+
+def read_experiment(notebook: Path, experiment: str) -> dict[str, Any]:
+    """The parameters of ``experiments/<notebook>/<experiment>.yaml`` beside the notebook."""
+    folder = notebook.parent / "experiments" / notebook.stem
+    path = folder / f"{experiment}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise RequestError(f"There is no experiment {experiment!r} of {notebook.stem}: it has {known}.")
+    try:
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} is not a YAML file ({str(error).splitlines()[0]}): mend it.") from error
+    if not isinstance(values, Mapping):
+        raise RequestError(f"{path} must hold lines of the form 'name: value', one a parameter.")
+    return dict(values)

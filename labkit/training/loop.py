@@ -1,0 +1,248 @@
+"""The training loop: one file, to be read from top to bottom.
+
+``fit`` trains a model for some epochs, scores it on validation data after each, keeps the best weights, and can be
+stopped and taken up again at any step. It has no random state of its own: order, augmentation and dropout of every
+step follow from (seed, epoch, step), so a resumed training repeats the uninterrupted one to the bit.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labkit.data.loading import Batches
+from labkit.draws import step_seed
+from labkit.errors import TrainingError
+from labkit.training.checkpoint import load_checkpoint, save_checkpoint
+from labkit.training.interrupt import NEVER, Interrupt, deferred_interrupt
+from labkit.training.optim import Schedule
+from labkit.training.precision import Precision
+
+PerImage = Callable[[Tensor, Tensor], Tensor]  # (logits, targets) -> one value an image, (N,)
+Row = dict[str, float]  # one line of history.csv
+
+
+@dataclass
+class Recipe:
+    """How a model is trained: all that ``fit`` needs beside the model and the data."""
+
+    optimiser: torch.optim.Optimizer
+    learning_rate: float  # the peak; the schedule's factor multiplies it
+    schedule: Schedule
+    epochs: int
+    loss: PerImage  # what training makes small
+    val_loss: PerImage  # what is written down of it for validation images
+    metric: PerImage  # the higher the better; it chooses the best epoch
+    metric_name: str
+    precision: Precision
+    seed: int = 0
+    stop_early: Callable[[Sequence[float]], bool] = lambda scores: False
+
+
+@dataclass
+class State:
+    """Where a training stands: ``step`` steps into ``epoch`` (both from 0), with the sums of that epoch so far."""
+
+    epoch: int = 0
+    step: int = 0
+    images: int = 0
+    loss_sum: float = 0.0
+    metric_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[Row] = field(default_factory=list)
+
+    def scores(self, name: str) -> list[float]:
+        """The validation scores of the epochs finished so far."""
+        return [row[f"val_{name}"] for row in self.history]
+
+
+class Observer(Protocol):
+    """Who watches a training: the progress bar, history.csv, TensorBoard."""
+
+    def on_step(self, state: State, steps: int) -> None:
+        """A few times a second; ``steps`` is the number of steps in an epoch."""
+
+    def on_epoch(self, history: list[Row], val_scores: np.ndarray) -> None:
+        """After each epoch: its row is the last of ``history``; the validation metric of each image, (N,)."""
+
+
+def fit(
+    model: nn.Module, train: Batches, val: Batches, recipe: Recipe, folder: Path, observers: Sequence[Observer] = ()
+) -> list[Row]:
+    """Train ``model`` by ``recipe`` and return the history, one row an epoch; the model then holds the best weights.
+
+    ``folder`` receives ``best.safetensors`` (weights of the epoch with the highest validation metric; of equals, the
+    lower validation loss) and ``last.safetensors`` (everything needed to go on). If ``last`` is there already,
+    training goes on from it. Ctrl-C, "interrupt kernel" and SIGTERM save after the step at hand, then stop.
+    Raises TrainingError where the loss is no longer a finite number.
+    """
+    best, last = folder / "best.safetensors", folder / "last.safetensors"
+    model.to(recipe.precision.device, memory_format=torch.channels_last)
+    scaler, state = recipe.precision.scaler(), State()
+    if last.exists():
+        facts = load_checkpoint(last, model, recipe.optimiser)
+        state = State(**facts["state"])
+        scaler.load_state_dict(facts["scaler"])
+
+    def save_last() -> None:
+        save_checkpoint(last, model, {"state": asdict(state), "scaler": scaler.state_dict()}, recipe.optimiser)
+
+    with deferred_interrupt() as interrupt:
+        while state.epoch < recipe.epochs and not recipe.stop_early(state.scores(recipe.metric_name)):
+            try:
+                train_epoch(model, train, recipe, state, scaler, observers, interrupt)
+                val_losses, val_scores = evaluate(
+                    model, val, recipe.val_loss, recipe.metric, recipe.precision, interrupt
+                )
+            except KeyboardInterrupt:
+                save_last()
+                raise
+            if finish_epoch(state, recipe, float(val_losses.mean()), float(val_scores.mean())):
+                save_checkpoint(best, model, state.history[-1])
+            for observer in observers:
+                observer.on_epoch(state.history, val_scores)
+            save_last()
+    load_checkpoint(best, model)
+    return state.history
+
+
+def train_epoch(
+    model: nn.Module,
+    train: Batches,
+    recipe: Recipe,
+    state: State,
+    scaler: torch.amp.GradScaler,
+    observers: Sequence[Observer] = (),
+    interrupt: Interrupt = NEVER,
+) -> None:
+    """Take the steps of ``state.epoch`` from ``state.step`` on; ``state`` is true after every step."""
+    device, pending = recipe.precision.device, []
+    began = watched = time.perf_counter()
+    model.train()
+    for images, targets in train.from_step(state.epoch, state.step):
+        set_learning_rate(recipe, state, len(train))
+        torch.manual_seed(step_seed(recipe.seed, state.epoch, state.step))  # dropout
+        images = images.to(device, memory_format=torch.channels_last)  # (N, C, H, W)
+        targets = targets.to(device)
+        with recipe.precision.autocast():
+            logits = model(images).float()
+        loss = recipe.loss(logits, targets).mean()
+        scaler.scale(loss).backward()
+        scaler.step(recipe.optimiser)
+        scaler.update()
+        recipe.optimiser.zero_grad(set_to_none=True)
+        state.step += 1
+
+        # Reading a number back makes a GPU wait, so the losses stay on the device and are read a few times a second.
+        pending.append(torch.stack([loss.detach(), recipe.metric(logits.detach(), targets).mean()]))
+        now = time.perf_counter()
+        if now - watched > 0.2 or state.step == len(train) or interrupt.requested:
+            watched = now
+            state.seconds, began = state.seconds + now - began, now
+            add_up(pending, state, recipe, train)
+            for observer in observers:
+                observer.on_step(state, len(train))
+            interrupt.check()
+
+
+def set_learning_rate(recipe: Recipe, state: State, steps: int) -> None:
+    """Set the optimiser's rate for the coming step: the peak times the schedule's factor at this time."""
+    time_in_epochs = state.epoch + state.step / steps
+    for group in recipe.optimiser.param_groups:
+        group["lr"] = recipe.learning_rate * recipe.schedule(time_in_epochs, state.scores(recipe.metric_name))
+
+
+def add_up(pending: list[Tensor], state: State, recipe: Recipe, train: Batches) -> None:
+    """Add the (loss, metric) pairs of the last steps to the epoch's sums, and empty ``pending``.
+
+    A loss that is NaN or infinite stops the training and names its step.
+    """
+    first = state.step - len(pending)
+    for step, (loss, metric) in enumerate(torch.stack(pending).tolist(), start=first):
+        if not math.isfinite(loss):
+            rate = recipe.optimiser.param_groups[0]["lr"]
+            raise TrainingError(
+                f"The training loss became {loss} at step {step + 1} of {len(train)} in epoch {state.epoch + 1} "
+                f"(learning rate {rate:.3g}, precision {recipe.precision.name}); the checkpoint of the last whole epoch "
+                f"is kept: try a lower learning rate, a warm-up, or precision float32."
+            )
+        images = train.bounds[step + 1] - train.bounds[step]
+        state.images += images
+        state.loss_sum += loss * images
+        state.metric_sum += metric * images
+    pending.clear()
+
+
+def finish_epoch(state: State, recipe: Recipe, val_loss: float, val_metric: float) -> bool:
+    """Write the epoch's row, move ``state`` to the start of the next; tell whether this epoch is the best so far."""
+    name = recipe.metric_name
+    row = {
+        "epoch": state.epoch + 1,
+        "train_loss": state.loss_sum / state.images,
+        f"train_{name}": state.metric_sum / state.images,
+        "val_loss": val_loss,
+        f"val_{name}": val_metric,
+        "learning_rate": recipe.optimiser.param_groups[0]["lr"],
+        "seconds": round(state.seconds, 3),
+        "images_per_second": round(state.images / state.seconds, 1),
+    }
+    is_best = all(rank(row, name) > rank(earlier, name) for earlier in state.history)
+    state.history.append(row)
+    state.epoch, state.step, state.images = state.epoch + 1, 0, 0
+    state.loss_sum = state.metric_sum = state.seconds = 0.0
+    return is_best
+
+
+def rank(row: Row, metric_name: str) -> tuple[float, float]:
+    """What makes an epoch better: a higher validation metric; of equals, the lower validation loss."""
+    return row[f"val_{metric_name}"], -row["val_loss"]
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    batches: Batches,
+    loss: PerImage,
+    metric: PerImage,
+    precision: Precision,
+    interrupt: Interrupt = NEVER,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Loss and metric of every image, two arrays (N,) in the order of ``batches``."""
+    model.eval()
+    parts = []
+    for images, targets in batches.from_step(epoch=0):
+        targets = targets.to(precision.device)
+        logits = forward(model, images, precision)
+        parts.append(torch.stack([loss(logits, targets), metric(logits, targets)]))
+        interrupt.check()
+    losses, metrics = torch.cat(parts, dim=1).double().cpu().numpy()
+    return losses, metrics
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, batches: Batches, precision: Precision) -> Tensor:
+    """The logits of all images, float32 on the CPU, in the order of ``batches``: (N, K)."""
+    model.eval()
+    return torch.cat([forward(model, images, precision).cpu() for images, _ in batches.from_step(epoch=0)])
+
+
+def forward(model: nn.Module, images: Tensor, precision: Precision) -> Tensor:
+    """One forward pass of images (N, C, H, W) in the given precision; float32 logits."""
+    images = images.to(precision.device, memory_format=torch.channels_last)
+    with precision.autocast():
+        return model(images).float()
+
+
+def patience(epochs: int) -> Callable[[Sequence[float]], bool]:
+    """Early stopping: stop when the validation metric has not risen for ``epochs`` epochs in a row (0: never)."""
+
+    def stop(scores: Sequence[float]) -> bool:
+        return 0 < epochs <= len(scores) - 1 - int(np.argmax(scores)) if len(scores) else False
+
+    return stop

@@ -1,0 +1,120 @@
+"""Live progress: a bar with loss, metric and time left in Jupyter and a terminal, else a plain line an epoch."""
+
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labkit.errors import RequestError
+from labkit.training.loop import State
+
+
+class Progress:
+    """Shows how a training goes; an Observer for ``fit``."""
+
+    def __init__(self, epochs: int, metric_name: str):
+        self.epochs, self.metric_name = epochs, metric_name
+        self.began: tuple[float, float] | None = None
+        self.shown = 0.0
+        self.handle = _display_handle()
+        self.live = self.handle is not None or sys.stderr.isatty()
+
+    def on_step(self, state: State, steps: int) -> None:
+        """Redraw the bar, twice a second at most."""
+        now, done = time.monotonic(), state.epoch + state.step / steps
+        self.began = self.began or (now, done)
+        if self.live and (now - self.shown > 0.5 or state.step == steps):
+            self.shown = now
+            self._draw(done, self.line(state, steps, self.seconds_left(now, done)))
+
+    def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
+        """Close the epoch: its scores on a line."""
+        line = epoch_line(history[-1], self.epochs, self.metric_name)
+        if self.live:
+            self._draw(len(history), line)
+        else:
+            print(line, flush=True)
+
+    def seconds_left(self, now: float, done: float) -> float:
+        """Time to the last epoch at the pace so far; ``done`` is in epochs."""
+        began, done_then = self.began or (now, done)
+        return (self.epochs - done) * (now - began) / (done - done_then) if done > done_then else math.nan
+
+    def line(self, state: State, steps: int, left: float) -> str:
+        """``epoch 2/4, step 17/60: loss 0.123, accuracy 0.967, 0:48 left``."""
+        loss, metric = state.loss_sum / state.images, state.metric_sum / state.images
+        return (
+            f"epoch {state.epoch + 1}/{self.epochs}, step {state.step}/{steps}: loss {loss:.3f}, "
+            f"{self.metric_name} {metric:.3f}, {clock(left)} left"
+        )
+
+    def _draw(self, done: float, line: str) -> None:
+        if self.handle is not None:
+            html = (
+                f'<progress value="{done:.3f}" max="{self.epochs}" style="width: 16em"></progress> <code>{line}</code>'
+            )
+            self.handle.update({"text/plain": line, "text/html": html}, raw=True)
+            return
+        filled = round(24 * done / self.epochs)
+        end = "\n" if done == self.epochs else ""
+        print(f"\r\033[K[{'█' * filled}{'·' * (24 - filled)}] {line}", end=end, file=sys.stderr, flush=True)
+
+
+def epoch_line(row: Mapping[str, float], epochs: int, metric: str) -> str:
+    """One epoch in a line: ``epoch 2/4: train loss 0.211 accuracy 0.941, val loss 0.140 accuracy 0.958 (12 s)``."""
+    return (
+        f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.4f} {metric} {row[f'train_{metric}']:.4f}, "
+        f"val loss {row['val_loss']:.4f} {metric} {row[f'val_{metric}']:.4f} ({row['seconds']:.0f} s, "
+        f"{row['images_per_second']:.0f} images/s)"
+    )
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    if math.isnan(seconds):
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _display_handle() -> Any:
+    """A place in the notebook's output that can be redrawn; None outside a notebook."""
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        return None
+    shell = get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    return display({"text/plain": "starting"}, raw=True, display_id=True)
+
+
+class TensorBoard:
+    """Writes loss, metric and learning rate of every epoch for TensorBoard; an Observer for ``fit``."""
+
+    def __init__(self, folder: Path):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise RequestError(
+                "Parameter 'tensorboard' is true, but TensorBoard is not installed: run pip install tensorboard, or "
+                "set it to false."
+            ) from None
+        self.writer = SummaryWriter(folder)
+
+    def on_step(self, state: State, steps: int) -> None:
+        """Nothing: curves are drawn by epoch."""
+
+    def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
+        """Add the epoch's numbers."""
+        row = history[-1]
+        for name, value in row.items():
+            if name != "epoch":
+                self.writer.add_scalar(name, value, row["epoch"])
+        self.writer.flush()
