@@ -1,7 +1,7 @@
 """The command ``labkit``. Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted."""
 
+import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -58,35 +58,26 @@ def run(
         from labkit.running.request import make_request, notebooks
 
         names = [path.stem for path in notebooks()] if every else [notebook]
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to end is as good as Ctrl-C
         requests = [make_request(name, experiment, parameters, data, out) for name in names]
         codes = [_run_one(request, fresh, timeout) for request in requests]
     sys.exit(max(codes))
 
 
 def _run_one(request: Any, fresh: bool, timeout: float) -> int:
-    """Run one notebook, say how it ended, return its exit code."""
+    """Run one notebook, say in a line how it ended, return its exit code."""
     from labkit.running.execute import execute
 
-    began = time.monotonic()
-    click.echo(
-        f"{request.notebook.stem}  {request.params.experiment}, seed {request.params.seed}, {request.source.name}"
-    )
-    outcome = execute(request, fresh, timeout)
+    outcome, title = execute(request, fresh, timeout), f"{request.notebook.stem}  {request.params.experiment}"
     if outcome.status == "completed":
-        for metric, result in outcome.results().items():
-            if metric != "loss":
-                click.echo(f"  {describe(metric, result)}")
+        scores = [describe(name, result) for name, result in outcome.results().items() if name != "loss"]
+        again = "complete already, --fresh runs it again" if outcome.reused else f"{outcome.seconds:.0f} s"
+        click.echo("  ".join([title, request.source.name, *scores, again, str(outcome.folder)]))
     else:
         error = outcome.manifest.get("error") or {}
         where = f" in cell {error['cell']}" if error.get("cell") else ""
-        click.echo(f"  {outcome.status}{where}: {error.get('type')}: {error.get('message')}", err=True)
-        click.echo(f"  more in {outcome.folder / 'log.txt'}", err=True)
-    how = (
-        "complete already, not run again; --fresh starts over"
-        if outcome.reused
-        else f"{time.monotonic() - began:.0f} s"
-    )
-    click.echo(f"  {outcome.status} ({how}): {outcome.folder}")
+        click.echo(f"{title}  {outcome.status}{where}: {error.get('type')}: {error.get('message')}", err=True)
+        click.echo(f"  more in {outcome.folder / 'log.txt'} and {outcome.folder / 'notebook.ipynb'}", err=True)
     return EXIT_CODES.get(outcome.status, 1)
 
 
@@ -108,11 +99,11 @@ def data_list(root: str) -> None:
     with _errors_as_sentences():
         from labkit.data import mnist
         from labkit.data.sources import registry
-        from labkit.paths import data_root
+        from labkit.paths import data_root, data_root_is_named
 
-        folder, facts = data_root(root), registry()["mnist"]
+        facts = registry()["mnist"]
         try:
-            found = mnist.find(folder, "official", asked_for=bool(root))
+            found = mnist.find(data_root(root), "official", data_root_is_named(root))
             state = "the published files" if found.verified else "files of the right format, but not the published ones"
         except LabError as error:
             state = str(error)

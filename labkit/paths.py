@@ -16,6 +16,11 @@ def data_root(parameter: str = "") -> Path:
     return _choose(parameter, "LABKIT_DATA", "data")
 
 
+def data_root_is_named(parameter: str = "") -> bool:
+    """Whether the user named the data root; the default one may be missing, a named one must be there."""
+    return bool(parameter or os.environ.get("LABKIT_DATA"))
+
+
 def runs_root(parameter: str = "") -> Path:
     """The option ``--out`` if given, else the variable LABKIT_RUNS, else ``runs/`` of the project."""
     return _choose(parameter, "LABKIT_RUNS", "runs")

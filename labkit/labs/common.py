@@ -1,5 +1,6 @@
 """What the labs share: from parameters to a recipe, and to an open run folder."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,6 +10,7 @@ from torch import nn
 
 from labkit.data.loading import Batches
 from labkit.data.sources import Source
+from labkit.errors import RequestError
 from labkit.labs.parameters import Parameters, TrainingParameters
 from labkit.paths import runs_root
 from labkit.results.notebook import banner, watch_cells
@@ -66,8 +68,13 @@ def run_folder(lab: ModuleType, params: Parameters, source: Source, out: str = "
 
 
 def request_facts(lab: ModuleType, params: TrainingParameters, source: Source) -> dict[str, Any]:
-    """What the manifest says of a request before anything has run."""
+    """What the manifest says of a request before anything has run; RequestError if this machine cannot do it."""
     precision = build_precision(params)
+    if params.tensorboard and not find_spec("tensorboard"):
+        raise RequestError(
+            "Parameter 'tensorboard' is true, but TensorBoard is not installed: run pip install tensorboard, or set it "
+            "to false."
+        )
     return {
         "notebook": lab.NOTEBOOK,
         "experiment": params.experiment,
@@ -92,7 +99,7 @@ def train(
     run: Run, params: TrainingParameters, model: nn.Module, train: Batches, val: Batches, recipe: Recipe
 ) -> pd.DataFrame:
     """``fit`` with a progress bar, the run folder and TensorBoard (if asked for) looking on; the history as a table."""
-    observers = [Progress(params.epochs, recipe.metric_name), run]
+    observers = [Progress(params.epochs, recipe.metric_name, run.note_progress), run]
     if params.tensorboard:
         observers.append(TensorBoard(run.folder / "tensorboard"))
     return pd.DataFrame(fit(model, train, val, recipe, run.checkpoints, observers))

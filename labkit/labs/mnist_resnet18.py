@@ -13,10 +13,11 @@ from labkit.data import mnist
 from labkit.data.augment import Augmentation
 from labkit.data.loading import Batches, Split
 from labkit.data.sources import Source
+from labkit.errors import DataError
 from labkit.labs import common
 from labkit.labs.parameters import TrainingParameters, choice, real, switch, text, whole
 from labkit.models.resnet import ResNet, lesion, resnet18, resnet34, resnet50
-from labkit.paths import data_root
+from labkit.paths import data_root, data_root_is_named
 from labkit.training.loop import Recipe, evaluate
 from labkit.training.metrics import accuracy, cross_entropy
 from labkit.training.precision import Precision
@@ -74,7 +75,7 @@ class Data:
 
 def find_data(params: Parameters) -> Source:
     """Find and check the data files; nothing is decoded yet."""
-    return mnist.find(data_root(params.data_root), params.source, asked_for=bool(params.data_root))
+    return mnist.find(data_root(params.data_root), params.source, data_root_is_named(params.data_root))
 
 
 def load_data(params: Parameters, source: Source) -> Data:
@@ -87,6 +88,11 @@ def load_data(params: Parameters, source: Source) -> Data:
     if params.select_on == "test":
         return Data(pool, test, test, params.names)
     train, val = mnist.split_off_validation(pool, params.validation_share, params.seed)
+    if len(train) < 2:
+        raise DataError(
+            f"Only {len(train)} of {len(pool)} images are left for training after validation took its share: raise "
+            f"limit or lower validation_share."
+        )
     return Data(train, val, test, params.names)
 
 

@@ -26,6 +26,7 @@ from labkit.files import write_atomic, write_csv, write_json
 from labkit.paths import PACKAGE
 
 FINISHED = ("completed", "failed", "interrupted")
+DEAD = "the process of the run ended without a word"
 
 
 def folder_name(notebook: str, identity: Mapping[str, Any], fingerprint: str) -> str:
@@ -35,7 +36,17 @@ def folder_name(notebook: str, identity: Mapping[str, Any], fingerprint: str) ->
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run folder; ``{}`` if there is none or it cannot be read."""
+    """The manifest of a run folder; ``{}`` if there is none or it cannot be read.
+
+    One that says ``running`` while no process is at work there is that of a run whose process was killed: ``failed``.
+    """
+    manifest = _read(folder)
+    if manifest.get("status") == "running" and not is_live(folder):
+        manifest |= {"status": "failed", "error": {"type": "KernelDied", "message": DEAD, "cell": None}}
+    return manifest
+
+
+def _read(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -55,15 +66,16 @@ class Run:
         """
         self.folder = folder
         self.lock = _lock(folder)
-        before = read_manifest(folder)
+        before = _read(folder)
         if fresh:
             _empty(folder)
             before = {}
         self.before = before.get("status", "")
-        self.began = time.time()
+        self.began, code = time.time(), code_version()
+        self.same_code = before.get("code", code).get("sha256") == code["sha256"]
         self.manifest = before or {"status": "running", **facts, "started": _now(), "finished": None, "seconds": None}
         if self.before != "completed":
-            self.manifest |= {"status": "running", "error": None, "environment": environment(), "code": code_version()}
+            self.manifest |= {"status": "running", "error": None, "environment": environment(), "code": code}
             self.manifest["pid"] = os.getpid()
             self.manifest.setdefault("sessions", []).append(_now())
         self._write()
@@ -76,10 +88,11 @@ class Run:
 
     def story(self) -> str:
         """One sentence: is this run new, gone on with, or complete already?"""
+        other = "" if self.same_code else ", which other code had written"
         if self.before == "completed":
-            return "This run is complete: its training is read, not repeated (fresh = True starts over)."
+            return f"This run is complete{other}: its training is read, not repeated (fresh = True starts over)."
         if self.before and (self.checkpoints / "last.safetensors").exists():
-            return "An earlier run of the same parameters was stopped: it goes on from its last checkpoint."
+            return f"An earlier run of the same parameters was stopped: it goes on from its last checkpoint{other}."
         return "A new run."
 
     def log(self, line: str) -> None:
@@ -92,10 +105,12 @@ class Run:
         self.manifest |= facts
         self._write()
 
+    def note_progress(self, line: str) -> None:
+        """Leave word of the progress for whoever watches from another process."""
+        (self.folder / "progress.txt").write_text(line, "utf-8")
+
     def on_step(self, state: Any, steps: int) -> None:
-        """Leave word of the progress for whoever watches from outside."""
-        line = f"epoch {state.epoch + 1}, step {state.step}/{steps}: loss {state.loss_sum / state.images:.3f}"
-        (self.folder / "progress.json").write_text(json.dumps({"line": line}), "utf-8")
+        """Nothing: what lasts is written by epoch."""
 
     def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
         """Write ``history.csv``, the validation metric of each image, and a line of ``log.txt``."""
@@ -149,7 +164,7 @@ class Run:
         self.began = time.time()
         self.manifest |= {"status": status, "error": error, "finished": _now(), "seconds": round(seconds, 2)}
         self._write()
-        (self.folder / "progress.json").unlink(missing_ok=True)
+        (self.folder / "progress.txt").unlink(missing_ok=True)
         self.log(status if error is None else f"{status}: {error['type']}: {error['message']}")
 
     def _write(self) -> None:
@@ -158,7 +173,7 @@ class Run:
 
 def end_from_outside(folder: Path, kind: str, message: str, unless: Sequence[str] = FINISHED) -> None:
     """Say in the manifest of a run whose process is gone how it ended, unless it says one of ``unless`` itself."""
-    manifest = read_manifest(folder)
+    manifest = _read(folder)
     if manifest and manifest.get("status") not in unless:
         status = "interrupted" if kind == "KeyboardInterrupt" else "failed"
         error = {"type": kind, "message": message, "cell": None}

@@ -15,7 +15,7 @@ import yaml
 
 from labkit.files import write_atomic
 from labkit.labs import common
-from labkit.results.run import Run, end_from_outside, read_manifest
+from labkit.results.run import DEAD, Run, end_from_outside, read_manifest
 from labkit.running.request import Request
 
 GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
@@ -27,6 +27,7 @@ class Outcome:
 
     folder: Path
     manifest: dict[str, Any]
+    seconds: float = 0.0
     reused: bool = False
 
     @property
@@ -52,6 +53,7 @@ def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outc
     manifest = read_manifest(request.folder)
     if manifest.get("status") == "completed" and not fresh:
         return Outcome(request.folder, manifest, reused=True)
+    began = time.monotonic()
     facts = common.request_facts(request.lab, request.params, request.source)
     Run(request.folder, facts, fresh).release()
     with open(request.folder / "log.txt", "ab") as log:
@@ -60,8 +62,8 @@ def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outc
             _watch(process, request.folder, timeout)
         finally:
             _end(process, request.folder)
-    (request.folder / "progress.json").unlink(missing_ok=True)
-    return Outcome(request.folder, read_manifest(request.folder))
+    (request.folder / "progress.txt").unlink(missing_ok=True)
+    return Outcome(request.folder, read_manifest(request.folder), time.monotonic() - began)
 
 
 def _start(request: Request, log: Any) -> subprocess.Popen:
@@ -95,8 +97,7 @@ def _watch(process: subprocess.Popen, folder: Path, timeout: float) -> None:
                 _interrupt(process, folder)
                 message = f"the run took longer than {timeout:g} s and was stopped"
                 return end_from_outside(folder, "TimeoutError", message, unless=("completed",))
-        message = f"the notebook's kernel ended without a word (papermill's exit code {process.returncode})"
-        return end_from_outside(folder, "KernelDied", message)
+        return end_from_outside(folder, "KernelDied", f"{DEAD} (papermill's exit code: {process.returncode})")
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait
             _interrupt(process, folder)
@@ -144,10 +145,9 @@ def _show_progress(folder: Path, shown: str) -> str:
     if not sys.stderr.isatty():
         return shown
     try:
-        progress = json.loads((folder / "progress.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        line = (folder / "progress.txt").read_text("utf-8")
+    except OSError:
         return shown
-    line = progress["line"]
     if line != shown:
-        print(f"\r\033[K  {line}", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{folder.parent.name}  {line}", end="", file=sys.stderr, flush=True)
     return line

@@ -52,11 +52,17 @@ def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Restore the optimiser's slots (momenta, step counts), parameter by parameter."""
+    """Restore the optimiser's slots (momenta, step counts), parameter by parameter.
+
+    A momentum must lie in memory like its parameter (channels last, say): fused optimisers walk both as flat arrays.
+    """
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")
         if kind == "optimiser":
             index, slot = rest.split(".", 1)
-            state.setdefault(int(index), {})[slot] = tensor
+            like = parameters[int(index)]
+            laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+            state.setdefault(int(index), {})[slot] = laid_out
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

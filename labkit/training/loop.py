@@ -24,6 +24,7 @@ from labkit.training.interrupt import NEVER, Interrupt, deferred_interrupt
 from labkit.training.optim import Schedule
 from labkit.training.precision import Precision
 
+LOOK_EVERY = 0.2  # seconds between two looks at the losses
 PerImage = Callable[[Tensor, Tensor], Tensor]  # (logits, targets) -> one value an image, (N,)
 Row = dict[str, float]  # one line of history.csv
 
@@ -142,7 +143,7 @@ def train_epoch(
         # Reading a number back makes a GPU wait, so the losses stay on the device and are read a few times a second.
         pending.append(torch.stack([loss.detach(), recipe.metric(logits.detach(), targets).mean()]))
         now = time.perf_counter()
-        if now - watched > 0.2 or state.step == len(train) or interrupt.requested:
+        if now - watched > LOOK_EVERY or state.step == len(train) or interrupt.requested:
             watched = now
             state.seconds, began = state.seconds + now - began, now
             add_up(pending, state, recipe, train)
@@ -169,8 +170,8 @@ def add_up(pending: list[Tensor], state: State, recipe: Recipe, train: Batches) 
             rate = recipe.optimiser.param_groups[0]["lr"]
             raise TrainingError(
                 f"The training loss became {loss} at step {step + 1} of {len(train)} in epoch {state.epoch + 1} "
-                f"(learning rate {rate:.3g}, precision {recipe.precision.name}); the checkpoint of the last whole epoch "
-                f"is kept: try a lower learning rate, a warm-up, or precision float32."
+                f"(learning rate {rate:.3g}, precision {recipe.precision.name}); the checkpoint of the last whole "
+                f"epoch is kept: try a lower learning rate, a warm-up, or precision float32."
             )
         images = train.bounds[step + 1] - train.bounds[step]
         state.images += images

@@ -3,21 +3,21 @@
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from labkit.errors import RequestError
 from labkit.training.loop import State
 
 
 class Progress:
     """Shows how a training goes; an Observer for ``fit``."""
 
-    def __init__(self, epochs: int, metric_name: str):
-        self.epochs, self.metric_name = epochs, metric_name
+    def __init__(self, epochs: int, metric_name: str, note: Callable[[str], None] = lambda line: None):
+        """``note`` receives every line that is shown, for whoever watches from another process."""
+        self.epochs, self.metric_name, self.note = epochs, metric_name, note
         self.began: tuple[float, float] | None = None
         self.shown = 0.0
         self.handle = _display_handle()
@@ -27,9 +27,12 @@ class Progress:
         """Redraw the bar, twice a second at most."""
         now, done = time.monotonic(), state.epoch + state.step / steps
         self.began = self.began or (now, done)
-        if self.live and (now - self.shown > 0.5 or state.step == steps):
+        if now - self.shown > 0.5 or state.step == steps:
             self.shown = now
-            self._draw(done, self.line(state, steps, self.seconds_left(now, done)))
+            line = self.line(state, steps, self.seconds_left(now, done))
+            self.note(line)
+            if self.live:
+                self._draw(done, line)
 
     def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
         """Close the epoch: its scores on a line."""
@@ -99,13 +102,8 @@ class TensorBoard:
     """Writes loss, metric and learning rate of every epoch for TensorBoard; an Observer for ``fit``."""
 
     def __init__(self, folder: Path):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise RequestError(
-                "Parameter 'tensorboard' is true, but TensorBoard is not installed: run pip install tensorboard, or "
-                "set it to false."
-            ) from None
+        from torch.utils.tensorboard import SummaryWriter  # an extra: only those who ask for it need it
+
         self.writer = SummaryWriter(folder)
 
     def on_step(self, state: State, steps: int) -> None:

@@ -1,0 +1,54 @@
+"""What the tests share: small data in the official layout, and a lab small enough to train in a second."""
+
+import gzip
+import os
+from pathlib import Path
+
+os.environ.pop("LABKIT_DATA", None)
+os.environ.pop("LABKIT_RUNS", None)
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from labkit.data.samples import handwritten_digits, idx_bytes
+from labkit.labs import mnist_resnet18 as lab
+from labkit.paths import project_root
+from labkit.running.request import notebook_defaults
+
+mpl.use("Agg")
+NOTEBOOK = project_root() / "notebooks" / "01_mnist_resnet18.ipynb"
+DEFAULTS = notebook_defaults(NOTEBOOK)
+TINY = {"limit": 150, "image_size": 12, "epochs": 2, "batch_size": 32, "validation_share": 0.2}
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root that holds the sample of handwritten digits; the folder inside is in the official layout."""
+    return handwritten_digits(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def tiny(sample_root: Path) -> lab.Parameters:
+    """Parameters of lab 1 that train in about a second."""
+    return lab.Parameters.checked(DEFAULTS | TINY | {"data_root": str(sample_root)})
+
+
+def write_idx(root: Path, train: int = 40, test: int = 20, classes: int = 10, side: int = 28, seed: int = 0) -> Path:
+    """Write a random data set in MNIST's layout; return its root."""
+    rng = np.random.default_rng(seed)
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, n in (("train", train), ("t10k", test)):
+        labels = np.arange(n) % classes
+        images = rng.integers(0, 80, (n, side, side)) + 17 * labels[:, None, None]
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(idx_bytes(images))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+    return root
+
+
+def gzipped(root: Path, target: Path) -> None:
+    """Pack the raw files of ``root`` as the mirrors offer them."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (root / "MNIST" / "raw").glob("*-ubyte"):
+        (target / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))

@@ -1,0 +1,212 @@
+"""Finding, checking, making and fetching data: what is whole is read, what is not is named."""
+
+import functools
+import hashlib
+import http.server
+import multiprocessing
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import gzipped, write_idx
+from torchvision.datasets import MNIST
+
+from labkit.data import mnist
+from labkit.data.samples import handwritten_digits
+from labkit.data.sources import registry
+from labkit.errors import DataError
+from labkit.files import sha256
+
+RAW = Path("MNIST/raw")
+
+
+def test_the_sample_is_the_same_to_the_byte_and_torchvision_reads_it(tmp_path: Path, sample_root: Path) -> None:
+    again = handwritten_digits(tmp_path)
+    for path in mnist.LAYOUT:
+        assert sha256(again / path) == sha256(sample_root / path)
+    train, test = MNIST(again, train=True), MNIST(again, train=False)
+    assert (len(train), len(test)) == (1437, 360)
+    assert train.data.shape[1:] == (28, 28)
+    assert np.bincount(test.targets).min() > 30
+    assert not train.data[:, :4].any()  # the digit sits in the middle, as in MNIST
+    assert train.data.max() > 250
+
+
+def test_auto_takes_what_lies_under_the_root_and_else_the_sample(tmp_path: Path) -> None:
+    found = mnist.find(tmp_path, "auto")
+    assert (found.kind, found.verified) == ("sample", False)
+    write_idx(tmp_path)
+    found = mnist.find(tmp_path, "auto")
+    assert (found.kind, found.verified, found.name) == ("official", False, "data in the MNIST layout")
+    assert mnist.find(tmp_path, "sample").kind == "sample"
+
+
+def test_the_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
+    one = mnist.find(write_idx(tmp_path / "a"), "official").fingerprint
+    assert mnist.find(write_idx(tmp_path / "b"), "official").fingerprint == one
+    assert mnist.find(write_idx(tmp_path / "c", seed=1), "official").fingerprint != one
+
+
+def test_official_without_files_says_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"No MNIST files under .*download.*sample"):
+        mnist.find(tmp_path, "official")
+
+
+def test_a_named_root_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        mnist.find(tmp_path / "nowhere", "auto", asked_for=True)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def scramble(path: Path) -> None:
+    path.write_bytes(b"\x89PNG" + path.read_bytes()[4:])
+
+
+def lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def announce_too_much(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:4] + b"\xff\xff\xff\xff" + path.read_bytes()[8:])
+
+
+def announce_nothing(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:4] + bytes(len(path.read_bytes()[4:16])))
+
+
+@pytest.mark.parametrize("harm", [cut, empty, scramble, lengthen, announce_too_much, announce_nothing, Path.unlink])
+@pytest.mark.parametrize("name", [Path(path).name for path in mnist.LAYOUT])
+@pytest.mark.parametrize("source", ["auto", "official"])
+def test_a_damaged_file_is_named_and_never_replaced_by_the_sample(
+    tmp_path: Path, harm: Any, name: str, source: str
+) -> None:
+    root = write_idx(tmp_path)
+    harm(root / RAW / name)
+    with pytest.raises(DataError) as caught:
+        mnist.find(root, source)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_images_and_labels_that_are_no_pair_are_refused(tmp_path: Path) -> None:
+    root = write_idx(tmp_path / "a", train=40)
+    shutil.copy(write_idx(tmp_path / "b", train=30) / RAW / "train-labels-idx1-ubyte", root / RAW)
+    with pytest.raises(DataError, match=r"40 images but .* 30 labels"):
+        mnist.find(root, "official")
+
+
+def test_a_label_without_a_name_is_refused(tmp_path: Path) -> None:
+    source = mnist.find(write_idx(tmp_path, classes=10), "official")
+    with pytest.raises(DataError, match=r"Label 9 at place 9 .* from 0 to 8"):
+        mnist.load(source, num_classes=9)
+
+
+def test_training_and_test_images_of_two_sizes_are_refused(tmp_path: Path) -> None:
+    root = write_idx(tmp_path / "a", side=28)
+    other = write_idx(tmp_path / "b", side=20)
+    for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        shutil.copy(other / RAW / name, root / RAW)
+    with pytest.raises(DataError, match="both must be of one data set"):
+        mnist.load(mnist.find(root, "official"), 10)
+
+
+def test_validation_is_split_off_class_by_class(tmp_path: Path) -> None:
+    pool, _ = mnist.load(mnist.find(write_idx(tmp_path, train=200), "official"), 10)
+    train, val = mnist.split_off_validation(pool, 0.2, seed=3)
+    assert set(train.samples).isdisjoint(val.samples)
+    assert set(train.samples) | set(val.samples) == set(range(200))
+    assert np.bincount(val.labels).tolist() == [4] * 10
+    assert not np.array_equal(val.samples, mnist.split_off_validation(pool, 0.2, seed=4)[1].samples)
+
+
+def test_the_registry_and_the_data_page_agree() -> None:
+    page = (Path(__file__).parents[1] / "data" / "README.md").read_text("utf-8")
+    for facts in registry().values():
+        assert facts["licence"] in page
+        for path, file in facts["files"].items():
+            assert path in page
+            assert file["sha256"] in page
+
+
+class Mirror(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and remembers what was asked for."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        type(self).asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[tuple[Path, str, type[Mirror]]]:
+    """A folder, the address that serves it on this machine, and the handler that counts."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    handler = type("Counting", (Mirror,), {"asked": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_address[1]}/", handler
+    server.shutdown()
+    server.server_close()
+
+
+def published(root: Path, packed: Path, *mirrors: str) -> dict[str, Any]:
+    """A registry entry for the files of ``root``, offered gzipped in ``packed``."""
+    gzipped(root, packed)
+    files = {
+        path: {
+            "sha256": sha256(root / path),
+            "remote": f"{Path(path).name}.gz",
+            "remote_md5": hashlib.md5((packed / f"{Path(path).name}.gz").read_bytes()).hexdigest(),
+        }
+        for path in mnist.LAYOUT
+    }
+    return {"name": "MNIST", "mirrors": mirrors, "files": files}
+
+
+def test_download_passes_over_a_dead_mirror_and_checks_what_arrives(tmp_path: Path, mirror: Any) -> None:
+    folder, address, handler = mirror
+    known = published(write_idx(tmp_path / "truth"), folder, address + "gone/", address)
+    found = mnist.find(tmp_path / "new", "download", published=known)
+    assert (found.kind, found.verified, found.name) == ("official", True, "MNIST")
+    assert len(handler.asked) == 8  # each file once from the dead mirror, once from the good one
+    assert mnist.find(tmp_path / "new", "download", published=known) == found
+    assert len(handler.asked) == 8  # nothing is fetched twice
+
+
+@pytest.mark.parametrize("wrong", ["packed", "unpacked"])
+def test_wrong_bytes_are_refused_and_leave_nothing_behind(tmp_path: Path, mirror: Any, wrong: str) -> None:
+    folder, address, _ = mirror
+    known = published(write_idx(tmp_path / "truth"), folder, address)
+    for facts in known["files"].values():
+        facts["remote_md5" if wrong == "packed" else "sha256"] = "0" * (32 if wrong == "packed" else 64)
+    with pytest.raises(DataError, match=r"Could not download train-images.*put the file at"):
+        mnist.find(tmp_path / "new", "download", published=known)
+    assert list((tmp_path / "new" / RAW).iterdir()) == []
+
+
+def _download(root: Path, known: dict[str, Any]) -> bool:
+    return mnist.find(root, "download", published=known).verified
+
+
+def test_four_processes_make_one_download(tmp_path: Path, mirror: Any) -> None:
+    folder, address, handler = mirror
+    known = published(write_idx(tmp_path / "truth"), folder, address)
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        assert pool.starmap(_download, [(tmp_path / "new", known)] * 4) == [True] * 4
+    assert len(handler.asked) == 4
