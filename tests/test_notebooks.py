@@ -1,0 +1,298 @@
+"""Notebooks executed for real, in real kernels, by papermill and by labkit run; and what is left if they are stopped."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import NOTEBOOK, TINY, write_idx
+
+from labkit.data.mnist import LAYOUT
+from labkit.results.run import read_manifest
+
+SMALL = [word for name, value in TINY.items() for word in ("-p", name, str(value))]
+SLOW = [*SMALL, "-p", "epochs", "500"]  # would train for many minutes
+
+
+def environment(runs: Path, data: Path) -> dict[str, str]:
+    return os.environ | {"LABKIT_RUNS": str(runs), "LABKIT_DATA": str(data)}
+
+
+def labkit(*words: str | Path) -> list[str]:
+    return [sys.executable, "-c", "from labkit.cli import app; app()", *map(str, words)]
+
+
+def run(*words: str | Path, timeout: float = 300, **options: object) -> subprocess.CompletedProcess:
+    return subprocess.run(labkit(*words), capture_output=True, text=True, timeout=timeout, check=False, **options)
+
+
+def only_run(out: Path) -> Path:
+    """The one run folder under ``out``."""
+    (folder,) = (path for path in (out / NOTEBOOK.stem).iterdir() if path.is_dir())
+    return folder
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def training_has_begun(out: Path) -> bool:
+    folders = list((out / NOTEBOOK.stem).glob("*"))
+    return bool(folders) and (folders[0] / "history.csv").exists()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A run folder made by labkit run on the sample, and what the command printed."""
+    out = tmp_path_factory.mktemp("runs with a space")
+    data = tmp_path_factory.mktemp("data")
+    finished = run("run", "01", *SMALL, "--data", data, "--out", out, "-p", "tensorboard", "true")
+    return only_run(out), finished
+
+
+def test_labkit_run_ends_with_a_line_and_exit_code_0(done: tuple[Path, subprocess.CompletedProcess]) -> None:
+    folder, finished = done
+    assert finished.returncode == 0, finished.stderr
+    (line,) = finished.stdout.splitlines()
+    assert re.match(
+        r"01_mnist_resnet18  quick  handwritten digits \(sample\)  test accuracy [\d.]+ % \(95 % Wilson", line
+    )
+    assert line.endswith(str(folder))
+
+
+def test_the_run_folder_is_complete(done: tuple[Path, subprocess.CompletedProcess]) -> None:
+    folder, _ = done
+    manifest = read_manifest(folder)
+    assert manifest["status"] == "completed"
+    assert manifest["data"]["kind"] == "sample"
+    assert manifest["data"]["counts"] == {"train": 120, "validation": 30, "test": 150}
+    assert manifest["parameters"]["epochs"] == 2
+    assert re.fullmatch(r"quick-seed0-[0-9a-f]{8}", folder.name)
+    history = pd.read_csv(folder / "history.csv")
+    assert list(history) == [
+        "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
+    ]  # fmt: skip
+    assert history["epoch"].tolist() == [1, 2]
+    results = json.loads((folder / "results.json").read_text())
+    assert results["accuracy"].keys() >= {"value", "n", "low", "high"}
+    per_image = pd.read_csv(folder / "per_image.csv")
+    assert per_image["correct"].mean() == pytest.approx(results["accuracy"]["value"])
+    assert pd.read_csv(folder / "per_class.csv")["n"].sum() == len(per_image) == results["accuracy"]["n"]
+    assert (folder / "checkpoints" / "best.safetensors").stat().st_size > 40e6
+    assert list((folder / "tensorboard").iterdir())
+    assert len((folder / "log.txt").read_text("utf-8").splitlines()) >= 4
+    for name in ("curves", "confusion", "digits", "per_class", "mirrored", "lesions", "learning_rate"):
+        for form in ("png", "pdf", "svg", "csv", "alt.txt"):
+            assert (folder / "figures" / f"{name}.{form}").stat().st_size > 20
+    for name in ("per_class", "reported", "progress", "architecture"):
+        assert (folder / "tables" / f"{name}.tex").read_text("utf-8").startswith("\\begin{tabular}")
+
+
+def test_the_executed_notebook_has_pictures_with_alt_text_and_no_warnings(
+    done: tuple[Path, subprocess.CompletedProcess],
+) -> None:
+    cells = json.loads((done[0] / "notebook.ipynb").read_text("utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) >= 11
+    assert all(output["metadata"]["image/png"]["alt"] for output in pictures)
+    assert not [output for output in outputs if output["output_type"] == "stream" and output["name"] == "stderr"]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    text = json.dumps(outputs)
+    assert "Sample data." in text
+    assert "not comparable: sample data" in text
+    assert "11,172,810" in text
+
+
+def test_the_same_request_reuses_what_is_complete(done: tuple[Path, subprocess.CompletedProcess]) -> None:
+    folder, first = done
+    before = (folder / "manifest.json").read_bytes()
+    again = run("run", "01", *SMALL, "-p", "source", "sample", "-p", "tensorboard", "true", "--out", folder.parents[1])
+    assert again.returncode == 0
+    assert "complete already" in again.stdout
+    assert (folder / "manifest.json").read_bytes() == before
+    assert first.returncode == 0
+
+
+def test_plain_papermill_from_the_root_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "--no-progress-bar"]
+    finished = subprocess.run(
+        [*command, *SMALL, "-p", "epochs", "1"],
+        cwd="/",
+        env=environment(tmp_path / "runs", tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    folder = only_run(tmp_path / "runs")
+    assert read_manifest(folder)["status"] == "completed"
+    assert len(pd.read_csv(folder / "history.csv")) == 1
+
+
+def test_plain_papermill_stops_before_the_data_with_a_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "--no-progress-bar"]
+    finished = subprocess.run(
+        [*command, "-p", "epoch", "1"],
+        env=environment(tmp_path / "runs", tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert "RequestError: There is no parameter 'epoch': did you mean 'epochs'?" in finished.stderr
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "samples").exists()
+
+
+WRONG = [
+    (["-p", "epoch", "1"], "did you mean 'epochs'?"),
+    (["-p", "epochs", "-3"], "must be a whole number from 1"),
+    (["-p", "learning_rate", "nan"], "must be a number above 0"),
+    (["-p", "epochs", "2.5"], "must be a whole number"),
+    (["-p", "source", "offical"], "must be one of 'auto'"),
+    (["-e", "nothing"], "There is no experiment 'nothing'"),
+    (["--data", "/nowhere"], "The data folder /nowhere does not exist"),
+    (["--out", "/proc/nowhere"], "cannot be written"),
+    (["-p", "device", "cuda"], "is not available"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"), WRONG, ids=lambda value: "_".join(value) if isinstance(value, list) else ""
+)
+def test_a_wrong_request_is_one_sentence_and_exit_code_2(tmp_path: Path, words: list[str], sentence: str) -> None:
+    if "cuda" in words and os.path.exists("/dev/nvidia0"):
+        words = ["-p", "device", "mps"]
+    options = [] if "--out" in words else ["--out", tmp_path / "runs"]
+    data = [] if "--data" in words else ["--data", tmp_path]
+    finished = run("run", "01", *words, *options, *data)
+    assert finished.returncode == 2
+    assert sentence in finished.stderr
+    assert len(finished.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_damaged_data_stop_the_run_before_it_is_one(tmp_path: Path, size: int) -> None:
+    root = write_idx(tmp_path / "data")
+    broken = root / next(iter(LAYOUT))
+    broken.write_bytes(broken.read_bytes()[:size])
+    finished = run("run", "01", "--data", root, "--out", tmp_path / "runs")
+    assert finished.returncode == 2
+    assert str(broken) in finished.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_one_notebook_or_all_must_be_named() -> None:
+    assert run("run").returncode == 2
+    assert run("run", "01", "--all").returncode == 2
+    assert run("run", "77").returncode == 2
+
+
+def test_other_data_in_the_same_format_train_and_are_never_called_mnist(tmp_path: Path) -> None:
+    root = write_idx(tmp_path / "data", train=120, test=60, classes=4, side=20)
+    names = "shirt,shoe,bag,coat"
+    words = ["-p", "class_names", names, "-p", "source", "official", *SMALL, "-p", "epochs", "1"]
+    finished = run("run", "01", *words, "--data", root, "--out", tmp_path / "runs")
+    assert finished.returncode == 0, finished.stderr
+    folder = only_run(tmp_path / "runs")
+    data = read_manifest(folder)["data"]
+    assert (data["kind"], data["verified"], data["name"]) == ("official", False, "data in the MNIST layout")
+    assert pd.read_csv(folder / "per_class.csv")["class"].tolist() == names.split(",")
+    assert set(pd.read_csv(folder / "tables" / "reported.csv")["verdict"]) == {
+        "not comparable: these files are not the published MNIST"
+    }
+
+
+def test_a_cell_that_fails_is_in_the_manifest(tmp_path: Path) -> None:
+    words = [
+        *SMALL,
+        "-p",
+        "learning_rate",
+        "10",
+        "-p",
+        "optimiser",
+        "sgd",
+        "-p",
+        "schedule",
+        "constant",
+        "-p",
+        "epochs",
+        "40",
+    ]
+    finished = run("run", "01", *words, "-p", "precision", "float32", "-p", "source", "sample", "--out", tmp_path)
+    folder = only_run(tmp_path)
+    manifest = read_manifest(folder)
+    assert finished.returncode == 1
+    assert manifest["status"] == "failed"
+    assert manifest["error"]["type"] == "TrainingError"
+    assert "learning rate 10, precision float32" in manifest["error"]["message"]
+    assert isinstance(manifest["error"]["cell"], int)
+    assert "failed in cell" in finished.stderr
+    assert "Traceback" in (folder / "log.txt").read_text("utf-8")  # what papermill wrote to stderr is kept
+    assert not (folder / "results.json").exists()
+
+
+def test_a_killed_kernel_is_a_failed_run_and_the_next_goes_on(tmp_path: Path) -> None:
+    out, words = tmp_path / "runs", ["run", "01", *SLOW, "-p", "source", "sample", "--out", tmp_path / "runs"]
+    process = subprocess.Popen(labkit(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: training_has_begun(out))
+    folder = only_run(out)
+    os.kill(read_manifest(folder)["pid"], signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "KernelDied" in said
+    on_disk = json.loads((folder / "manifest.json").read_text("utf-8"))
+    assert (on_disk["status"], on_disk["error"]["type"]) == ("failed", "KernelDied")
+
+    epochs = len(pd.read_csv(folder / "history.csv"))
+    process = subprocess.Popen(labkit(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs + 1)
+    process.send_signal(signal.SIGINT)  # Ctrl-C
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    on_disk = json.loads((folder / "manifest.json").read_text("utf-8"))
+    assert (on_disk["status"], on_disk["error"]["type"]) == ("interrupted", "KeyboardInterrupt")
+    assert "it goes on from its last checkpoint" in (folder / "log.txt").read_text("utf-8")
+    history = pd.read_csv(folder / "history.csv")
+    assert np.array_equal(history["epoch"], range(1, len(history) + 1))
+
+
+def test_a_run_that_takes_too_long_is_stopped_and_says_so(tmp_path: Path) -> None:
+    finished = run("run", "01", *SLOW, "-p", "source", "sample", "--out", tmp_path, "--timeout", "20")
+    manifest = read_manifest(only_run(tmp_path))
+    assert finished.returncode == 1
+    assert (manifest["status"], manifest["error"]["type"]) == ("failed", "TimeoutError")
+    assert "longer than 20 s" in finished.stderr
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    words = ["run", "01", *SLOW, "-p", "source", "sample", "--out", tmp_path]
+    process = subprocess.Popen(labkit(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: training_has_begun(tmp_path))
+        second = run(*words)
+        assert second.returncode == 2
+        assert "in use by another process" in second.stderr
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+    assert read_manifest(only_run(tmp_path))["status"] == "interrupted"
+
+
+def test_data_list_says_what_is_there(tmp_path: Path) -> None:
+    assert "No MNIST files" in run("data", "list", "--data", tmp_path).stdout
+    write_idx(tmp_path)
+    assert "not the published ones" in run("data", "list", "--data", tmp_path).stdout

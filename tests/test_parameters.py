@@ -1,0 +1,178 @@
+"""Parameters: the notebook's cell and the lab's class say the same, and nothing wrong gets through."""
+
+import ast
+import json
+import string
+from pathlib import Path
+from typing import Any, get_args
+
+import papermill
+import pytest
+from conftest import DEFAULTS, NOTEBOOK
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit.errors import RequestError
+from labkit.labs import mnist_resnet18 as lab
+from labkit.labs.parameters import Parameters, allowed, assigned
+from labkit.running.request import find_notebook, make_request, notebooks, read_experiment
+
+EXPERIMENTS = sorted((NOTEBOOK.parent / "experiments" / NOTEBOOK.stem).glob("*.yaml"))
+
+
+def cell() -> str:
+    cells = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
+    return next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+
+
+def test_cell_and_class_have_the_same_names_and_types() -> None:
+    nodes = [node for node in ast.parse(cell()).body if isinstance(node, ast.AnnAssign)]
+    written = {node.target.id: node.annotation.id for node in nodes}
+    fields = lab.Parameters.model_fields
+    kinds = {
+        name: f.annotation if isinstance(f.annotation, type) else type(get_args(f.annotation)[0])
+        for name, f in fields.items()
+    }
+    assert written == {name: kind.__name__ for name, kind in kinds.items()}
+
+
+def test_the_defaults_are_allowed() -> None:
+    assert lab.Parameters.checked(DEFAULTS).experiment == "quick"
+
+
+def test_papermill_understands_the_cell() -> None:
+    found = papermill.inspect_notebook(NOTEBOOK)
+    assert found.keys() == lab.Parameters.model_fields.keys()
+    assert all(entry["inferred_type_name"] != "None" and entry["help"] for entry in found.values())
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_is_allowed_and_named_like_its_file(path: Path) -> None:
+    params = lab.Parameters.checked(DEFAULTS | read_experiment(NOTEBOOK, path.stem))
+    assert params.experiment == path.stem
+
+
+def test_the_reports_recipes_are_the_reports() -> None:
+    adam = lab.Parameters.checked(DEFAULTS | read_experiment(NOTEBOOK, "adam_steplr"))
+    assert (adam.optimiser, adam.learning_rate, adam.weight_decay, adam.batch_size) == ("adam", 1e-3, 1e-4, 128)
+    assert (adam.schedule, adam.step_size, adam.epochs, adam.image_size) == ("step", 10, 20, 28)
+    sgd = lab.Parameters.checked(DEFAULTS | read_experiment(NOTEBOOK, "sgd_hflip_32px"))
+    assert (sgd.optimiser, sgd.learning_rate, sgd.weight_decay, sgd.batch_size) == ("sgd", 0.01, 1e-4, 64)
+    assert (sgd.schedule, sgd.epochs, sgd.image_size, sgd.flip) == ("constant", 10, 32, True)
+
+
+WRONG = [
+    ("epoch", "1", "no parameter 'epoch': did you mean 'epochs'?"),
+    ("epochs", "-3", "'epochs' is '-3', but must be a whole number from 1 to 10000"),
+    ("epochs", "2.5", "'epochs' is '2.5', but must be a whole number"),
+    ("epochs", True, "'epochs' is True, but must be a whole number"),
+    ("learning_rate", "nan", "'learning_rate' is 'nan', but must be a number above 0 to 10"),
+    ("learning_rate", float("inf"), "must be a number above 0 to 10"),
+    ("learning_rate", 0, "must be a number above 0 to 10"),
+    ("source", "offical", "'source' is 'offical', but must be one of 'auto', 'official', 'download', 'sample'"),
+    ("flip", "maybe", "'flip' is 'maybe', but must be true or false"),
+    ("class_names", "cat", "at least two names separated by commas"),
+    ("experiment", "../up", "up to 60 letters, digits"),
+    ("model", "resnet19", "one of 'resnet18', 'resnet34', 'resnet50'"),
+    ("seed", None, "'seed' is None, but must be a whole number from 0"),
+    ("zzz", 1, "no parameter 'zzz': this lab has experiment, seed"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "sentence"), WRONG)
+def test_what_is_wrong_is_said_in_a_sentence(name: str, value: Any, sentence: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        lab.Parameters.checked(DEFAULTS | {name: value})
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("flip", "false", False),
+        ("flip", "true", True),
+        ("epochs", "3", 3),
+        ("epochs", 3.0, 3),
+        ("learning_rate", "1e-3", 1e-3),
+    ],
+)
+def test_texts_from_the_command_line_are_read_as_meant(name: str, text: Any, value: Any) -> None:
+    assert getattr(lab.Parameters.checked(DEFAULTS | {name: text}), name) == value
+
+
+def test_a_missing_parameter_is_named() -> None:
+    with pytest.raises(RequestError, match="'epochs' is missing"):
+        lab.Parameters.checked({k: v for k, v in DEFAULTS.items() if k != "epochs"})
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(st.sampled_from(sorted(DEFAULTS)), st.text(string.printable, min_size=1, max_size=12)),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=2)
+    ),
+)
+def test_any_value_is_taken_or_refused_in_one_line(name: str, value: Any) -> None:
+    message = ""
+    try:
+        params = lab.Parameters.checked(DEFAULTS | {name: value})
+    except RequestError as error:
+        message = str(error)
+    else:
+        assert lab.Parameters.checked(params.model_dump()) == params
+    assert not message or (repr(name) in message and "\n" not in message)
+
+
+def test_from_notebook_sees_what_papermill_injected() -> None:
+    namespace = DEFAULTS | {"epoch": 1, "In": ["import numpy as np", cell(), "# Parameters\nepoch = 1\n"], "np": 3}
+    with pytest.raises(RequestError, match="did you mean 'epochs'"):
+        lab.Parameters.from_notebook(namespace)
+    later = DEFAULTS | {"epochs": 7, "history": [], "In": [cell(), "# Parameters\nepochs = 7\n", "history = []"]}
+    assert lab.Parameters.from_notebook(later).epochs == 7
+
+
+def test_assigned_names() -> None:
+    assert assigned("a = 1\nb: int = 2\nc.d = 3\nif a:\n    e = 4") == ["a", "b"]
+    assert assigned("this is no Python") == []
+
+
+def test_identity_leaves_out_where_the_data_came_from() -> None:
+    params = lab.Parameters.checked(DEFAULTS)
+    moved = lab.Parameters.checked(DEFAULTS | {"data_root": "/elsewhere", "source": "sample", "fresh": True})
+    assert params.identity() == moved.identity()
+    assert params.identity() != lab.Parameters.checked(DEFAULTS | {"seed": 1}).identity()
+
+
+def test_every_field_can_be_described() -> None:
+    for field in lab.Parameters.model_fields.values():
+        assert allowed(field)
+        assert field.description
+    assert issubclass(lab.Parameters, Parameters)
+
+
+def test_notebooks_are_found_by_number_name_and_path() -> None:
+    for name in ("01", "1", NOTEBOOK.stem, NOTEBOOK.name, str(NOTEBOOK)):
+        assert find_notebook(name) == NOTEBOOK
+    assert NOTEBOOK in notebooks()
+    with pytest.raises(RequestError, match=r"no notebook '99'.*01_mnist_resnet18"):
+        find_notebook("99")
+
+
+def test_a_request_is_checked_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"no experiment 'fast'.*quick"):
+        make_request("01", "fast", out=str(tmp_path / "runs"))
+    with pytest.raises(RequestError, match="did you mean 'epochs'"):
+        make_request("01", overrides=[("epoch", "1")], out=str(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [("a: [", "is not a YAML file"), ("- 1\n", "must hold lines of the form")]
+)
+def test_a_damaged_experiment_is_named(tmp_path: Path, content: str, sentence: str) -> None:
+    folder = tmp_path / "experiments" / NOTEBOOK.stem
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(content)
+    with pytest.raises(RequestError, match=sentence):
+        read_experiment(tmp_path / NOTEBOOK.name, "mine")

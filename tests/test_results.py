@@ -1,0 +1,262 @@
+"""The run folder, the figures (through what is drawn, not through pixels), the tables and the words."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from filelock import FileLock
+from matplotlib.colors import to_rgb
+
+from labkit.errors import RequestError
+from labkit.files import write_atomic, write_csv, write_json
+from labkit.results import plots, tables, words
+from labkit.results.run import Run, end_from_outside, folder_name, read_manifest
+
+FACTS = {"notebook": "01", "experiment": "quick", "parameters": {"seed": 0}, "data": {"kind": "sample"}}
+HISTORY = pd.DataFrame(
+    {
+        "epoch": [1, 2, 3],
+        "train_loss": [1.0, 0.5, 0.2],
+        "train_accuracy": [0.6, 0.8, 0.95],
+        "val_loss": [0.9, 0.4, 0.45],
+        "val_accuracy": [0.7, 0.9, 0.9],
+        "learning_rate": [0.1, 0.1, 0.01],
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def _style() -> Any:
+    plots.use_style()
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def test_a_run_is_running_then_completed(folder: Path) -> None:
+    run = Run(folder, FACTS)
+    assert run.story() == "A new run."
+    assert read_manifest(folder)["status"] == "running"
+    run.finish()
+    manifest = read_manifest(folder)
+    assert manifest["status"] == "completed"
+    assert manifest["error"] is None
+    assert {"started", "finished", "seconds", "environment", "code"} <= manifest.keys()
+    assert {"python", "torch", "platform", "cpu", "threads", "gpu"} <= manifest["environment"].keys()
+    run.release()
+
+
+def test_a_failed_run_says_what_and_where(folder: Path) -> None:
+    run = Run(folder, FACTS)
+    run.fail(ValueError("no such thing"), cell=7)
+    assert read_manifest(folder)["status"] == "failed"
+    assert read_manifest(folder)["error"] == {"type": "ValueError", "message": "no such thing", "cell": 7}
+    run.release()
+
+
+def test_ctrl_c_is_an_interruption(folder: Path) -> None:
+    run = Run(folder, FACTS)
+    run.fail(KeyboardInterrupt())
+    assert read_manifest(folder)["status"] == "interrupted"
+    run.release()
+
+
+def test_a_run_whose_process_is_gone_is_found_out(folder: Path) -> None:
+    run = Run(folder, FACTS)
+    run.release()
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "running"
+    assert read_manifest(folder)["status"] == "failed"
+    assert read_manifest(folder)["error"]["type"] == "KernelDied"
+    end_from_outside(folder, "KernelDied", "gone")
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "failed"
+
+
+def test_a_complete_run_stays_complete_when_looked_at_again(folder: Path) -> None:
+    run = Run(folder, FACTS)
+    run.finish()
+    run.release()
+    again = Run(folder, FACTS)
+    assert again.story().startswith("This run is complete")
+    again.fail(ValueError("a typing mistake in a cell of one's own"))
+    assert read_manifest(folder)["status"] == "completed"
+    again.release()
+    fresh = Run(folder, FACTS, fresh=True)
+    assert fresh.story() == "A new run."
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", "log.txt", "manifest.json"]
+    fresh.release()
+
+
+def test_a_folder_has_one_writer(folder: Path) -> None:
+    folder.mkdir()
+    with FileLock(folder / ".lock"), pytest.raises(RequestError, match="in use by another process"):
+        Run(folder, FACTS)
+    assert not (folder / "manifest.json").exists()
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match=r"cannot be written .*--out"):
+        Run(tmp_path / "file" / "run", FACTS)
+
+
+def test_folder_names_follow_notebook_parameters_and_data() -> None:
+    identity = {"experiment": "quick", "seed": 3, "epochs": 1}
+    name = folder_name("01", identity, "f")
+    assert name.startswith("quick-seed3-")
+    assert len(name) == len("quick-seed3-") + 8
+    assert name == folder_name("01", dict(reversed(identity.items())), "f")
+    others = [
+        folder_name("02", identity, "f"),
+        folder_name("01", identity | {"epochs": 2}, "f"),
+        folder_name("01", identity, "g"),
+    ]
+    assert len({name, *others}) == 4
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.txt"
+    write_atomic(path, "old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_has_no_nan_and_csv_keeps_every_bit(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"a": math.nan, "b": [1, {"c": math.nan}], "名": "é"})
+    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {"a": None, "b": [1, {"c": None}], "名": "é"}
+    write_csv(tmp_path / "x.csv", [{"a": 0.1 + 0.2, "b": 1}])
+    assert (tmp_path / "x.csv").read_text() == "a,b\n0.30000000000000004,1\n"
+
+
+def test_curves_show_both_series_and_mark_the_chosen_epoch() -> None:
+    ax = plots.plot_curve(HISTORY, "accuracy", chosen=2)
+    train, val, chosen = ax.lines
+    assert train.get_ydata().tolist() == HISTORY["train_accuracy"].tolist()
+    assert val.get_ydata().tolist() == HISTORY["val_accuracy"].tolist()
+    assert (chosen.get_xdata()[0], chosen.get_ydata()[0]) == (2, 0.9)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["training", "validation", "chosen epoch 2"]
+    assert train.get_linestyle() != val.get_linestyle()
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "accuracy")
+    assert plots.plot_curve(HISTORY, "loss").get_ylabel() == "loss (nats)"
+
+
+def test_neighbouring_colours_differ_in_grey_too() -> None:
+    greys = [np.dot(to_rgb(c), [0.299, 0.587, 0.114]) for c in (plots.BLUE, plots.ORANGE)]
+    assert abs(greys[0] - greys[1]) > 0.2
+
+
+def test_plots_draw_on_the_axes_they_are_given() -> None:
+    _, ax = plt.subplots()
+    assert plots.plot_curve(HISTORY, "loss", ax=ax) is ax
+    counts = pd.DataFrame({"class": ["a", "b"], "training": [3, 4], "test": [1, 2]})
+    assert plots.plot_class_counts(counts, ax=plt.subplots()[1]).get_title(loc="left") == "Images a class"
+
+
+def test_bars_have_the_tables_heights() -> None:
+    counts = pd.DataFrame({"class": ["a", "b"], "training": [3, 4], "test": [1, 2]})
+    assert [bar.get_height() for bar in plots.plot_class_counts(counts).patches] == [3, 4, 1, 2]
+    shares = pd.DataFrame({"block": ["1", "2"], "branch cut": [0.5, 0.25], "way round cut": [0.1, 0.2]})
+    bars = plots.plot_paired_bars(shares, title="t", ylabel="y").patches
+    assert [round(bar.get_height()) for bar in bars] == [50, 25, 10, 20]
+
+
+def test_a_confusion_matrix_shades_mistakes_only() -> None:
+    ax = plots.plot_confusion(pd.DataFrame([[90, 2], [0, 80]], ["a", "b"], ["a", "b"]))
+    assert ax.images[0].get_array().tolist() == [[0, 2], [0, 0]]
+    assert sorted(text.get_text() for text in ax.texts) == ["2", "80", "90"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "true")
+
+
+def test_per_class_intervals_are_drawn() -> None:
+    scores = pd.DataFrame({"class": ["a"], "accuracy": [0.9], "low": [0.8], "high": [0.95], "reported": [0.99]})
+    ax = plots.plot_per_class(scores)
+    assert ax.containers[0].lines[0].get_ydata().tolist() == pytest.approx([90])
+    assert ax.lines[-1].get_ydata().tolist() == pytest.approx([99])
+
+
+def test_an_image_grid_has_a_title_for_every_image() -> None:
+    figure = plots.plot_images(np.zeros((10, 4, 4)), [str(i) for i in range(10)], title="Ten")
+    assert [ax.get_title(loc="center") for ax in figure.axes[:10]] == [str(i) for i in range(10)]
+    assert figure.get_suptitle() == "Ten"
+
+
+def test_loss_against_accuracy_has_a_series_a_kind() -> None:
+    points = tables.loss_accuracy_points(HISTORY, {"accuracy": {"value": 0.9}, "loss": {"value": 0.3}}, (0.97, 0.82))
+    ax = plots.plot_loss_against_accuracy(points)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["training", "validation", "test", "reported"]
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    said = words.loss_against_accuracy(points, (0.97, 0.82))
+    assert "95.00 % (training), with a mean loss of 0.200; the report gives 0.8200, 4.1 times as much" in said
+
+
+def test_predictions_and_results() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
+    table = tables.predictions(logits, torch.tensor([0, 1, 1]), np.array([5, 6, 7]), ["cat", "dog"])
+    assert table["predicted"].tolist() == ["cat", "dog", "cat"]
+    assert table["correct"].tolist() == [True, True, False]
+    assert table["loss"][2] == pytest.approx(math.log(1 + math.exp(3)))
+    results = tables.classification_results(table)
+    assert results["accuracy"]["value"] == pytest.approx(2 / 3)
+    assert results["accuracy"]["n"] == 3
+    assert results["accuracy"]["low"] < 2 / 3 < results["accuracy"]["high"]
+    matrix = tables.confusion(table, ["cat", "dog"])
+    assert matrix.to_numpy().tolist() == [[1, 0], [1, 1]]
+    assert "made 1 time, is reading dog as cat" in words.confusion(matrix)
+    assert tables.class_scores(matrix)["accuracy"].tolist() == [1, 0.5]
+
+
+def test_the_chosen_epoch_is_the_earlier_of_equals_with_the_lower_loss() -> None:
+    assert tables.chosen_epoch(HISTORY, "accuracy") == 2
+
+
+def test_words_follow_the_numbers() -> None:
+    said = words.history(HISTORY, "accuracy", 2)
+    assert "rises from 70.00 % to 90.00 %" in said
+    assert "epoch 2 is chosen" in said
+    assert words.history(HISTORY.head(1), "accuracy", 1).startswith("After one epoch")
+    assert "there is no mistake" in words.confusion(pd.DataFrame([[3]], ["a"], ["a"]))
+    assert "flatters nothing" in words.selection(0.0, 0, 0, 3, 10)
+    assert "+1.00 points" in words.selection(0.01, 0, 0.02, 3, 10)
+
+
+def test_the_progress_table_has_the_reports_rows_and_the_last() -> None:
+    history = pd.concat([HISTORY] * 4, ignore_index=True).assign(epoch=range(1, 13))
+    assert tables.progress_table(history, "accuracy")["epoch"].tolist() == [1, 5, 10, 12]
+
+
+@pytest.mark.parametrize(
+    ("metric", "reported", "low", "high", "expected"),
+    [
+        ("accuracy", 0.99, 0.985, 0.995, "reproduced"),
+        ("accuracy", 0.99, 0.991, 0.995, "better"),
+        ("accuracy", 0.99, 0.97, 0.985, "worse"),
+        ("loss", 0.03, 0.01, 0.02, "better"),
+        ("loss", 0.03, 0.04, 0.05, "worse"),
+    ],
+)
+def test_verdicts(metric: str, reported: float, low: float, high: float, expected: str) -> None:
+    claim = {"metric": metric, "value": reported}
+    assert tables.verdict(claim, {"value": (low + high) / 2, "low": low, "high": high}) == expected
+
+
+def test_no_number_of_ours_stands_beside_a_reported_one_where_it_would_not_be_fair() -> None:
+    results = {name: {"value": 0.5, "low": 0.4, "high": 0.6} for name in ("accuracy", "loss")}
+    table = tables.reported_against_ours("01_mnist_resnet18", "quick", results, HISTORY, "sample data")
+    assert table["ours"].isna().all()
+    assert set(table["verdict"]) == {"not comparable: sample data"}
+    table = tables.reported_against_ours("01_mnist_resnet18", "adam_steplr", results, HISTORY)
+    assert table["ours"].notna().all()
+    assert (table["recipe"] == "the report's").sum() == 2
