@@ -1,4 +1,4 @@
-"""Notebooks executed for real, in real kernels, by papermill and by labkit run; and what is left if they are stopped."""
+"""Notebooks executed for real, in real kernels, by papermill and by labkit run; and what is left of stopped ones."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
 
 def training_has_begun(out: Path) -> bool:
     folders = list((out / NOTEBOOK.stem).glob("*"))
-    return bool(folders) and (folders[0] / "history.csv").exists()
+    return bool(folders) and (folders[0] / "checkpoints" / "last.safetensors").exists()
 
 
 @pytest.fixture(scope="module")
