@@ -60,7 +60,11 @@ def run(
         names = [path.stem for path in notebooks()] if every else [notebook]
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to end is as good as Ctrl-C
         requests = [make_request(name, experiment, parameters, data, out) for name in names]
-        codes = [_run_one(request, fresh, timeout) for request in requests]
+        codes = []
+        for request in requests:
+            codes.append(_run_one(request, fresh, timeout))
+            if codes[-1] == EXIT_CODES["interrupted"]:
+                break
     sys.exit(max(codes))
 
 

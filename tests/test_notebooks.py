@@ -13,10 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import NOTEBOOK, TINY, write_idx
+from conftest import DEFAULTS, NOTEBOOK, TINY, write_idx
+from jupyter_client.manager import start_new_kernel
 
 from labkit.data.mnist import LAYOUT
+from labkit.labs import mnist_resnet18 as lab
 from labkit.results.run import read_manifest
+from labkit.training.checkpoint import read_checkpoint
+from labkit.training.loop import fit
 
 SMALL = [word for name, value in TINY.items() for word in ("-p", name, str(value))]
 SLOW = [*SMALL, "-p", "epochs", "500"]  # would train for many minutes
@@ -80,9 +84,8 @@ def test_the_run_folder_is_complete(done: tuple[Path, subprocess.CompletedProces
     assert manifest["parameters"]["epochs"] == 2
     assert re.fullmatch(r"quick-seed0-[0-9a-f]{8}", folder.name)
     history = pd.read_csv(folder / "history.csv")
-    assert list(history) == [
-        "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
-    ]  # fmt: skip
+    scores = ["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    assert list(history) == ["epoch", *scores, "learning_rate", "seconds", "images_per_second"]
     assert history["epoch"].tolist() == [1, 2]
     results = json.loads((folder / "results.json").read_text())
     assert results["accuracy"].keys() >= {"value", "n", "low", "high"}
@@ -296,3 +299,45 @@ def test_data_list_says_what_is_there(tmp_path: Path) -> None:
     assert "No MNIST files" in run("data", "list", "--data", tmp_path).stdout
     write_idx(tmp_path)
     assert "not the published ones" in run("data", "list", "--data", tmp_path).stdout
+
+
+def test_interrupt_kernel_and_run_all_goes_on_from_the_step(tmp_path: Path) -> None:
+    """What a student does in Jupyter: the square button in the middle of an epoch, then "run all" in the same kernel."""
+    cells = [c for c in json.loads(NOTEBOOK.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
+    sources = ["".join(cell["source"]) for cell in cells]
+    given = TINY | {"epochs": 4, "batch_size": 8, "source": "sample"}
+    sources.insert(2, "# Parameters\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items()))
+    training = next(i for i, source in enumerate(sources) if "common.train(" in source)
+    manager, client = start_new_kernel(kernel_name="python3", env=environment(tmp_path / "runs", tmp_path), cwd="/")
+    try:
+        for source in sources[:training]:
+            assert client.execute_interactive(source, output_hook=silent)["content"]["status"] == "ok"
+        asked = client.execute(sources[training])
+        wait_for(lambda: training_has_begun(tmp_path / "runs"))
+        manager.interrupt_kernel()
+        reply = next(
+            m for m in iter(lambda: client.get_shell_msg(timeout=60), None) if m["parent_header"]["msg_id"] == asked
+        )
+        assert reply["content"]["ename"] == "KeyboardInterrupt"
+        folder = only_run(tmp_path / "runs")
+        assert read_manifest(folder)["status"] == "interrupted"
+        state = read_checkpoint(folder / "checkpoints" / "last.safetensors")[1]["state"]
+        assert 1 <= state["epoch"] < 4
+        for source in sources:
+            assert client.execute_interactive(source, output_hook=silent)["content"]["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert read_manifest(folder)["status"] == "completed"
+
+    params = lab.Parameters.checked(DEFAULTS | given | {"data_root": str(tmp_path)})
+    data, model = lab.load_data(params, lab.find_data(params)), lab.build_model(params)
+    batches = lab.batches(params, data.train, train=True), lab.batches(params, data.val)
+    whole = pd.DataFrame(fit(model, *batches, lab.build_recipe(params, model), tmp_path / "whole"))
+    resumed = pd.read_csv(folder / "history.csv")
+    scores = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate"]
+    pd.testing.assert_frame_equal(resumed[scores], whole[scores], check_exact=True)
+
+
+def silent(message: dict) -> None:
+    """Take a kernel's output and show nothing."""

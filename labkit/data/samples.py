@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pooch
 from filelock import FileLock
 from PIL import Image
 
@@ -55,12 +56,12 @@ def _enlarged_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _writable(root: Path) -> Path:
-    """``root`` if a folder can be made in it, else a folder for temporary files: data roots may be read-only."""
+    """``root`` if a folder can be made in it, else the user's cache: data roots may be read-only."""
     try:
         (root / "samples").mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=root / "samples").close()
         return root
     except OSError:
-        fallback = Path(tempfile.gettempdir()) / "labkit"
+        fallback = Path(pooch.os_cache("labkit"))
         (fallback / "samples").mkdir(parents=True, exist_ok=True)
         return fallback

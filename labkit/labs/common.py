@@ -82,6 +82,7 @@ def request_facts(lab: ModuleType, params: TrainingParameters, source: Source) -
         "seed": params.seed,
         "device": str(precision.device),
         "precision": precision.name,
+        "precision_reason": precision.reason,
         "data": source.facts(),
     }
 
@@ -99,7 +100,8 @@ def train(
     run: Run, params: TrainingParameters, model: nn.Module, train: Batches, val: Batches, recipe: Recipe
 ) -> pd.DataFrame:
     """``fit`` with a progress bar, the run folder and TensorBoard (if asked for) looking on; the history as a table."""
-    observers = [Progress(params.epochs, recipe.metric_name, run.note_progress), run]
-    if params.tensorboard:
-        observers.append(TensorBoard(run.folder / "tensorboard"))
-    return pd.DataFrame(fit(model, train, val, recipe, run.checkpoints, observers))
+    progress = Progress(params.epochs, recipe.metric_name, run.note_progress)
+    boards = [TensorBoard(run.folder / "tensorboard")] if params.tensorboard else []
+    history = fit(model, train, val, recipe, run.checkpoints, [progress, run, *boards])
+    progress.close(history)
+    return pd.DataFrame(history)

@@ -55,7 +55,7 @@ def banner(run: Run, source: Source) -> None:
     facts = run.manifest
     say(
         f"> {CAVEATS[source.kind, source.verified]}\n>\n> Data: {source.name}. Device: "
-        f"{facts['device']}, {facts['precision']}. "
+        f"{facts['device']}, {facts['precision']}: {facts['precision_reason']}. "
         f"{run.story()}\n>\n> Run folder: `{run.folder}`"
     )
 

@@ -154,7 +154,9 @@ def reported_against_ours(
         result = results[claim["metric"]]
         if claim["split"] == "train":
             result = {"value": float(history[f"train_{claim['metric']}"].iloc[-1])}
-        same = "the report's" if claim["experiment"] == experiment else f"another ({experiment})"
+        same = (
+            "the report's" if claim["experiment"] == experiment.removesuffix("_on_test") else f"another ({experiment})"
+        )
         comparable = {"ours": result["value"], "recipe": same, "verdict": verdict(claim, result)}
         ours = {"ours": np.nan, "recipe": same, "verdict": f"not comparable: {obstacle}"} if obstacle else comparable
         rows.append(

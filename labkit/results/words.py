@@ -106,6 +106,13 @@ def mistakes(wrong: pd.DataFrame) -> str:
     return f"The {len(wrong)} most confident mistakes on the test images: {'; '.join(named)}."
 
 
+def protocol(select_on: str, images: int) -> str:
+    """What chose the epoch, and what that means for the score."""
+    if select_on == "test":
+        return "**The test set has chosen the epoch**, as in the reports: the scores below flatter the network."
+    return f"The epoch was chosen on validation images; these {images:,} test images were not looked at before."
+
+
 def selection(gap: float, low: float, high: float, epochs: int, images: int) -> str:
     """The result of ``metrics.selection_optimism`` (shares)."""
     found = (

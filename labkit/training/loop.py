@@ -222,7 +222,7 @@ def evaluate(
         logits = forward(model, images, precision)
         parts.append(torch.stack([loss(logits, targets), metric(logits, targets)]))
         interrupt.check()
-    losses, metrics = torch.cat(parts, dim=1).double().cpu().numpy()
+    losses, metrics = torch.cat(parts, dim=1).cpu().double().numpy()
     return losses, metrics
 
 

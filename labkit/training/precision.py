@@ -1,13 +1,13 @@
 """Where the arithmetic happens and in which number format: chosen by what the hardware really accelerates."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
 from labkit.errors import RequestError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager:
         """The context in which matrix products and convolutions run in this format."""
-        return torch.autocast(self.device.type, DTYPES[self.name], enabled=self.name != "float32")
+        if self.name == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, DTYPES[self.name])
 
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling, without which small gradients vanish in float16; it does nothing in the other formats."""

@@ -37,10 +37,16 @@ class Progress:
     def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
         """Close the epoch: its scores on a line."""
         line = epoch_line(history[-1], self.epochs, self.metric_name)
+        if self.handle is None:
+            print(("\r\033[K" if self.live else "") + line, flush=True)
+
+    def close(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Say how the training ended, also if there was nothing left to train."""
+        line = epoch_line(history[-1], self.epochs, self.metric_name)
+        if self.began is None:
+            line = f"trained before, read from the run folder; {line}"
         if self.live:
-            self._draw(len(history), line)
-        else:
-            print(line, flush=True)
+            self._draw(self.epochs, line)
 
     def seconds_left(self, now: float, done: float) -> float:
         """Time to the last epoch at the pace so far; ``done`` is in epochs."""
@@ -63,8 +69,7 @@ class Progress:
             self.handle.update({"text/plain": line, "text/html": html}, raw=True)
             return
         filled = round(24 * done / self.epochs)
-        end = "\n" if done == self.epochs else ""
-        print(f"\r\033[K[{'█' * filled}{'·' * (24 - filled)}] {line}", end=end, file=sys.stderr, flush=True)
+        print(f"\r\033[K[{'█' * filled}{'·' * (24 - filled)}] {line}", end="", file=sys.stderr, flush=True)
 
 
 def epoch_line(row: Mapping[str, float], epochs: int, metric: str) -> str:
