@@ -302,7 +302,7 @@ def test_data_list_says_what_is_there(tmp_path: Path) -> None:
 
 
 def test_interrupt_kernel_and_run_all_goes_on_from_the_step(tmp_path: Path) -> None:
-    """What a student does in Jupyter: the square button in the middle of an epoch, then "run all" in the same kernel."""
+    """What a student does in Jupyter: the square button in the middle of an epoch, then "run all" again."""
     cells = [c for c in json.loads(NOTEBOOK.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
     sources = ["".join(cell["source"]) for cell in cells]
     given = TINY | {"epochs": 4, "batch_size": 8, "source": "sample"}

@@ -91,6 +91,7 @@ def open_run(lab: ModuleType, params: TrainingParameters) -> tuple[Run, Source]:
     """Find the data, claim the run folder, and tell the reader of the notebook what it stands on."""
     source = lab.find_data(params)
     run = Run(run_folder(lab, params, source), request_facts(lab, params, source), params.fresh)
+    run.begin_session()
     watch_cells(run)
     banner(run, source)
     return run, source

@@ -5,6 +5,7 @@ found out by the next reader, whoever it is, and never looks complete.
 """
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -73,13 +74,11 @@ class Run:
         self.before = before.get("status", "")
         self.began, code = time.time(), code_version()
         self.same_code = before.get("code", code).get("sha256") == code["sha256"]
-        self.manifest = before or {"status": "running", **facts, "started": _now(), "finished": None, "seconds": None}
+        self.manifest = before or {"status": "running", **facts, "started": _now(), "seconds": 0.0, "sessions": []}
         if self.before != "completed":
-            self.manifest |= {"status": "running", "error": None, "environment": environment(), "code": code}
-            self.manifest["pid"] = os.getpid()
-            self.manifest.setdefault("sessions", []).append(_now())
+            now = {"status": "running", "finished": None, "error": None, "pid": os.getpid()}
+            self.manifest |= {**facts, **now, "environment": environment(), "code": code}
         self._write()
-        self.log(f"opened: {self.story()}")
 
     @property
     def checkpoints(self) -> Path:
@@ -94,6 +93,11 @@ class Run:
         if self.before and (self.checkpoints / "last.safetensors").exists():
             return f"An earlier run of the same parameters was stopped: it goes on from its last checkpoint{other}."
         return "A new run."
+
+    def begin_session(self) -> None:
+        """Write down that somebody sat down to this run, or went on with it."""
+        self.log(f"opened: {self.story()}")
+        self.record(sessions=[*self.manifest["sessions"], _now()])
 
     def log(self, line: str) -> None:
         """Add a line with its time to ``log.txt``."""
@@ -114,7 +118,9 @@ class Run:
 
     def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
         """Write ``history.csv``, the validation metric of each image, and a line of ``log.txt``."""
-        np.save(self._val_scores(len(history)), val_scores.astype(np.float32))
+        content = io.BytesIO()
+        np.save(content, val_scores.astype(np.float32))
+        write_atomic(self._val_scores(len(history)), content.getvalue())
         write_csv(self.folder / "history.csv", history)
         self.log("  ".join(f"{name} {value:.6g}" for name, value in history[-1].items()))
 
@@ -123,9 +129,7 @@ class Run:
         return np.stack([np.load(self._val_scores(epoch)) for epoch in range(1, epochs + 1)])
 
     def _val_scores(self, epoch: int) -> Path:
-        folder = self.folder / "validation"
-        folder.mkdir(exist_ok=True)
-        return folder / f"epoch-{epoch:04}.npy"
+        return self.folder / "validation" / f"epoch-{epoch:04}.npy"
 
     def save_results(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         """Write ``results.json``: ``{metric: {value, n, low, high, interval, over}}``."""
@@ -160,7 +164,7 @@ class Run:
         self.lock.release()
 
     def _close(self, status: str, error: dict[str, Any] | None) -> None:
-        seconds = (self.manifest.get("seconds") or 0.0) + time.time() - self.began
+        seconds = self.manifest["seconds"] + time.time() - self.began
         self.began = time.time()
         self.manifest |= {"status": status, "error": error, "finished": _now(), "seconds": round(seconds, 2)}
         self._write()

@@ -7,15 +7,19 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class StoppedBetweenSteps(KeyboardInterrupt):
+    """A stop that was asked for, at a place from which training can go on exactly."""
+
+
 class Interrupt:
     """Whether somebody asked to stop; ``check`` is called where stopping is safe."""
 
     requested = False
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if a stop was asked for."""
+        """Raise StoppedBetweenSteps if a stop was asked for."""
         if self.requested:
-            raise KeyboardInterrupt("stopped after the step at hand")
+            raise StoppedBetweenSteps("stopped after the step at hand")
 
 
 NEVER = Interrupt()
@@ -23,7 +27,7 @@ NEVER = Interrupt()
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Turn SIGINT and SIGTERM into a note that is read between steps; a second signal stops at once."""
+    """Turn SIGINT and SIGTERM into a note that is read between steps; a second signal stops at once, unsaved."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield interrupt

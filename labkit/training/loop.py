@@ -20,7 +20,7 @@ from labkit.data.loading import Batches
 from labkit.draws import step_seed
 from labkit.errors import TrainingError
 from labkit.training.checkpoint import load_checkpoint, save_checkpoint
-from labkit.training.interrupt import NEVER, Interrupt, deferred_interrupt
+from labkit.training.interrupt import NEVER, Interrupt, StoppedBetweenSteps, deferred_interrupt
 from labkit.training.optim import Schedule
 from labkit.training.precision import Precision
 
@@ -101,9 +101,9 @@ def fit(
                 val_losses, val_scores = evaluate(
                     model, val, recipe.val_loss, recipe.metric, recipe.precision, interrupt
                 )
-            except KeyboardInterrupt:
+            except StoppedBetweenSteps as stopped:
                 save_last()
-                raise
+                raise KeyboardInterrupt(*stopped.args) from None
             if finish_epoch(state, recipe, float(val_losses.mean()), float(val_scores.mean())):
                 save_checkpoint(best, model, state.history[-1])
             for observer in observers:
@@ -170,8 +170,8 @@ def add_up(pending: list[Tensor], state: State, recipe: Recipe, train: Batches) 
             rate = recipe.optimiser.param_groups[0]["lr"]
             raise TrainingError(
                 f"The training loss became {loss} at step {step + 1} of {len(train)} in epoch {state.epoch + 1} "
-                f"(learning rate {rate:.3g}, precision {recipe.precision.name}); the checkpoint of the last whole "
-                f"epoch is kept: try a lower learning rate, a warm-up, or precision float32."
+                f"(learning rate {rate:.3g}, precision {recipe.precision.name}); what was saved before is "
+                f"kept: try a lower learning rate, a warm-up, or precision float32."
             )
         images = train.bounds[step + 1] - train.bounds[step]
         state.images += images
