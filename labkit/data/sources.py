@@ -33,6 +33,20 @@ class Source:
     fingerprint: str  # SHA-256 over the files' own SHA-256
     files: dict[str, str]  # relative path -> SHA-256
 
+    def caveat(self) -> str:
+        """What a reader must know of these data before any score on them."""
+        if self.verified:
+            return "The data are the published files, to the last byte."
+        if self.kind == "sample":
+            return (
+                "**Sample data.** labkit made these pictures as a stand-in. No score on them says anything about the real "
+                "data set, and none is compared with a report. To fetch real data: `labkit data get`."
+            )
+        return (
+            "**Other data.** The files have the right format but are not the published ones, so no score is compared "
+            "with a report."
+        )
+
     def facts(self) -> dict[str, Any]:
         """For the manifest: everything but the single files."""
         return {key: str(v) if key == "root" else v for key, v in asdict(self).items() if key != "files"}

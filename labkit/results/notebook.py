@@ -19,19 +19,7 @@ from labkit.results.run import Run
 
 FORMATS = ("png", "pdf", "svg")
 TIMELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same figure is the same file
-CAVEATS = {  # (kind, verified) of a data source -> what a reader must know of it
-    (
-        "sample",
-        False,
-    ): "**Sample data.** labkit made these pictures as a stand-in. No score on them says anything about the "
-    "real data set, and none is compared with a report. To fetch real data: `labkit data get`.",
-    ("official", True): "The data are the published files, to the last byte.",
-    (
-        "official",
-        False,
-    ): "**Other data.** The files have the right format but are not the published ones, so no score is "
-    "compared with a report.",
-}
+MARKS = {"sample": "sample data, not the real data set", "official": "not the published data set"}
 FORMATTERS: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: f"{100 * value:.2f} %",
     "loss": lambda value: f"{value:.4f}",
@@ -54,7 +42,7 @@ def banner(run: Run, source: Source) -> None:
     """Say what this run stands on: data, device, precision, folder, and whether an earlier run is gone on with."""
     facts = run.manifest
     say(
-        f"> {CAVEATS[source.kind, source.verified]}\n>\n> Data: {source.name}. Device: "
+        f"> {source.caveat()}\n>\n> Data: {source.name}. Device: "
         f"{facts['device']}, {facts['precision']}: {facts['precision_reason']}. "
         f"{run.story()}\n>\n> Run folder: `{run.folder}`"
     )
@@ -63,11 +51,12 @@ def banner(run: Run, source: Source) -> None:
 def figure(run: Run, name: str, plot: Figure | Axes, data: pd.DataFrame, alt: str) -> None:
     """Show a figure and keep it: ``figures/NAME.{png,pdf,svg}``, its numbers as CSV and its description for the blind.
 
-    A figure of sample data says so in its corner.
+    A figure of anything but the published data says so in its corner.
     """
     drawn = plot if isinstance(plot, Figure) else plot.figure
-    if run.manifest["data"]["kind"] == "sample":
-        drawn.supxlabel("sample data, not the real data set", x=0.99, ha="right", fontsize=7, color="#666666")
+    source = run.manifest["data"]
+    if not source["verified"]:
+        drawn.supxlabel(MARKS[source["kind"]], x=0.99, ha="right", fontsize=7, color="#666666")
     folder = run.folder / "figures"
     for form in FORMATS:
         content = io.BytesIO()
