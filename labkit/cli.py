@@ -75,7 +75,7 @@ def _run_one(request: Any, fresh: bool, timeout: float) -> int:
     outcome, title = execute(request, fresh, timeout), f"{request.notebook.stem}  {request.params.experiment}"
     if outcome.status == "completed":
         scores = [describe(name, result) for name, result in outcome.results().items() if name != "loss"]
-        again = "complete already, --fresh runs it again" if outcome.reused else f"{outcome.seconds:.0f} s"
+        again = outcome.reuse() if outcome.reused else f"{outcome.seconds:.0f} s"
         click.echo("  ".join([title, request.source.name, *scores, again, str(outcome.folder)]))
     else:
         error = outcome.manifest.get("error") or {}

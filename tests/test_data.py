@@ -200,6 +200,32 @@ def test_wrong_bytes_are_refused_and_leave_nothing_behind(tmp_path: Path, mirror
     assert list((tmp_path / "new" / RAW).iterdir()) == []
 
 
+def test_other_files_in_place_are_neither_overwritten_nor_called_the_published_ones(
+    tmp_path: Path, mirror: Any
+) -> None:
+    folder, address, handler = mirror
+    known = published(write_idx(tmp_path / "truth"), folder, address)
+    root = write_idx(tmp_path / "mine", seed=1)
+    with pytest.raises(DataError, match="are not the published MNIST"):
+        mnist.find(root, "download", published=known)
+    assert handler.asked == []
+
+
+def test_a_download_into_an_impossible_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="Cannot download into"):
+        mnist.find(tmp_path / "file" / "data", "download")
+
+
+def test_an_old_torchvision_cache_is_not_read_in_place_of_the_files(tmp_path: Path) -> None:
+    root = write_idx(tmp_path)
+    cache = root / "MNIST" / "processed"
+    cache.mkdir()
+    (cache / "training.pt").write_bytes(b"not these")
+    (cache / "test.pt").write_bytes(b"not these")
+    assert len(mnist.load(mnist.find(root, "official"), 10)[0]) == 40
+
+
 def _download(root: Path, known: dict[str, Any]) -> bool:
     return mnist.find(root, "download", published=known).verified
 

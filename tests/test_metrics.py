@@ -50,6 +50,18 @@ def test_wilson_agrees_with_scipy(n: int, data: st.DataObject) -> None:
     assert wilson(right, n) == pytest.approx((interval.low, interval.high), abs=1e-7)
 
 
+def test_wilson_ends_at_0_and_1_exactly_where_it_must() -> None:
+    for n in range(1, 2000):
+        assert wilson(n, n)[1] == 1
+        assert wilson(0, n)[0] == 0
+        assert 0 < wilson(0, n)[1] < 1
+
+
+def test_confusion_of_many_classes_does_not_overflow() -> None:
+    codes = np.arange(100, dtype=np.int8)
+    assert np.array_equal(confusion_matrix(codes, codes, 100), np.eye(100))
+
+
 def test_wilson_of_nothing_is_nan() -> None:
     assert all(math.isnan(bound) for bound in wilson(0, 0))
 
@@ -81,3 +93,4 @@ def test_choosing_flatters_only_where_epochs_differ_by_luck() -> None:
     assert selection_optimism(luck)[0] > 0.01
     clear = np.stack([np.zeros(300), np.ones(300)])
     assert selection_optimism(clear) == (0, 0, 0)
+    assert all(math.isnan(value) for value in selection_optimism(luck[:1]))

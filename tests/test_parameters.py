@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from labkit.errors import RequestError
 from labkit.labs import mnist_resnet18 as lab
+from labkit.labs.common import read_experiment
 from labkit.labs.parameters import Parameters, allowed, assigned
-from labkit.running.request import find_notebook, make_request, notebooks, read_experiment
+from labkit.running.request import find_notebook, make_request, notebooks
 
 EXPERIMENTS = sorted((NOTEBOOK.parent / "experiments" / NOTEBOOK.stem).glob("*.yaml"))
 
@@ -71,7 +72,11 @@ WRONG = [
     ("learning_rate", 0, "must be a number above 0 to 10"),
     ("source", "offical", "'source' is 'offical', but must be one of 'auto', 'official', 'download', 'sample'"),
     ("flip", "maybe", "'flip' is 'maybe', but must be true or false"),
-    ("class_names", "cat", "at least two names separated by commas"),
+    ("class_names", "cat", "two or more different names separated by commas"),
+    ("class_names", "cat, dog,cat", "two or more different names"),
+    ("class_names", "cat, ,dog", "two or more different names"),
+    ("batch_size", 1, "'batch_size' is 1, but must be a whole number from 2"),
+    (3, 1, "no parameter 3"),
     ("experiment", "../up", "up to 60 letters, digits"),
     ("model", "resnet19", "one of 'resnet18', 'resnet34', 'resnet50'"),
     ("seed", None, "'seed' is None, but must be a whole number from 0"),
@@ -80,7 +85,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "value", "sentence"), WRONG)
-def test_what_is_wrong_is_said_in_a_sentence(name: str, value: Any, sentence: str) -> None:
+def test_what_is_wrong_is_said_in_a_sentence(name: Any, value: Any, sentence: str) -> None:
     with pytest.raises(RequestError) as caught:
         lab.Parameters.checked(DEFAULTS | {name: value})
     assert sentence in str(caught.value)
@@ -128,13 +133,15 @@ def test_from_notebook_sees_what_papermill_injected() -> None:
     namespace = DEFAULTS | {"epoch": 1, "In": ["import numpy as np", cell(), "# Parameters\nepoch = 1\n"], "np": 3}
     with pytest.raises(RequestError, match="did you mean 'epochs'"):
         lab.Parameters.from_notebook(namespace)
+    typed = DEFAULTS | {"epoch": 1, "In": [cell() + "epoch: int = 1", cell()]}
+    assert lab.Parameters.from_notebook(typed).epochs == DEFAULTS["epochs"]  # the slip was mended
     later = DEFAULTS | {"epochs": 7, "history": [], "In": [cell(), "# Parameters\nepochs = 7\n", "history = []"]}
     assert lab.Parameters.from_notebook(later).epochs == 7
 
 
 def test_assigned_names() -> None:
-    assert assigned("a = 1\nb: int = 2\nc.d = 3\nif a:\n    e = 4") == ["a", "b"]
-    assert assigned("this is no Python") == []
+    assert list(assigned("a = 1\nb: int = 2\nc.d = 3\nif a:\n    e = 4")) == ["a", "b"]
+    assert assigned("this is no Python") == {}
 
 
 def test_identity_leaves_out_where_the_data_came_from() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import DEFAULTS
 from filelock import FileLock
 from matplotlib.colors import to_rgb
 
 from labkit.errors import RequestError
 from labkit.files import write_atomic, write_csv, write_json
-from labkit.results import plots, tables, words
+from labkit.labs import mnist_resnet18
+from labkit.labs.common import experiments
+from labkit.results import notebook, plots, tables, words
 from labkit.results.run import Run, end_from_outside, folder_name, read_manifest
 
-FACTS = {"notebook": "01", "experiment": "quick", "parameters": {"seed": 0}, "data": {"kind": "sample"}}
+FACTS = {
+    "notebook": "01",
+    "experiment": "quick",
+    "parameters": {"seed": 0},
+    "device": "cpu",
+    "precision": "float32",
+    "data": {"kind": "sample"},
+}
+RESULTS = {"accuracy": {"value": 0.5, "n": 2, "low": 0.1, "high": 0.9}}
 HISTORY = pd.DataFrame(
     {
         "epoch": [1, 2, 3],
@@ -48,6 +60,10 @@ def test_a_run_is_running_then_completed(folder: Path) -> None:
     run = Run(folder, FACTS)
     assert run.story() == "A new run."
     assert read_manifest(folder)["status"] == "running"
+    run.begin_session()
+    with pytest.raises(RequestError, match="is not complete"):
+        run.finish()
+    run.save_results(RESULTS)
     run.finish()
     manifest = read_manifest(folder)
     assert manifest["status"] == "completed"
@@ -78,12 +94,16 @@ def test_a_run_whose_process_is_gone_is_found_out(folder: Path) -> None:
     assert json.loads((folder / "manifest.json").read_text())["status"] == "running"
     assert read_manifest(folder)["status"] == "failed"
     assert read_manifest(folder)["error"]["type"] == "KernelDied"
-    end_from_outside(folder, "KernelDied", "gone")
+    error = {"type": "KernelDied", "message": "gone", "cell": None}
+    end_from_outside(folder, "the token of another starter", error)
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "running"
+    end_from_outside(folder, "", error)
     assert json.loads((folder / "manifest.json").read_text())["status"] == "failed"
 
 
 def test_a_complete_run_stays_complete_when_looked_at_again(folder: Path) -> None:
     run = Run(folder, FACTS)
+    run.save_results(RESULTS)
     run.finish()
     run.release()
     again = Run(folder, FACTS)
@@ -95,6 +115,33 @@ def test_a_complete_run_stays_complete_when_looked_at_again(folder: Path) -> Non
     assert fresh.story() == "A new run."
     assert sorted(p.name for p in folder.iterdir()) == [".lock", "manifest.json"]
     fresh.release()
+
+
+def test_an_interrupted_run_is_running_again_when_training_goes_on(folder: Path) -> None:
+    run = Run(folder, FACTS)
+    run.fail(KeyboardInterrupt())
+    run.save_results(RESULTS)
+    with pytest.raises(RequestError, match="is not complete"):
+        run.finish()
+    run.go_on()
+    assert read_manifest(folder)["status"] == "running"
+    run.finish()
+    run.release()
+
+
+@pytest.mark.parametrize("lost", ["results.json", "checkpoints/last.safetensors"])
+def test_a_run_that_lost_its_training_is_not_complete(folder: Path, lost: str) -> None:
+    run = Run(folder, FACTS)
+    for name in ("history.csv", "checkpoints/last.safetensors"):
+        write_atomic(folder / name, "")
+    run.save_results(RESULTS)
+    run.finish()
+    run.release()
+    (folder / lost).unlink()
+    again = Run(folder, FACTS)
+    assert again.story() == "A new run."
+    assert read_manifest(folder)["status"] == "running"
+    again.release()
 
 
 def test_a_folder_has_one_writer(folder: Path) -> None:
@@ -162,7 +209,7 @@ def test_plots_draw_on_the_axes_they_are_given() -> None:
     _, ax = plt.subplots()
     assert plots.plot_curve(HISTORY, "loss", ax=ax) is ax
     counts = pd.DataFrame({"class": ["a", "b"], "training": [3, 4], "test": [1, 2]})
-    assert plots.plot_class_counts(counts, ax=plt.subplots()[1]).get_title(loc="left") == "Images a class"
+    assert plots.plot_class_counts(counts, ax=plt.subplots()[1]).get_title(loc="left") == "Images per class"
 
 
 def test_bars_have_the_tables_heights() -> None:
@@ -254,9 +301,24 @@ def test_verdicts(metric: str, reported: float, low: float, high: float, expecte
 
 def test_no_number_of_ours_stands_beside_a_reported_one_where_it_would_not_be_fair() -> None:
     results = {name: {"value": 0.5, "low": 0.4, "high": 0.6} for name in ("accuracy", "loss")}
-    table = tables.reported_against_ours("01_mnist_resnet18", "quick", results, HISTORY, "sample data")
+    recipes = experiments(mnist_resnet18)
+    quick = DEFAULTS | {"experiment": "quick"}
+    table = tables.reported_against_ours("01_mnist_resnet18", quick, recipes, results, HISTORY, "sample data")
     assert table["ours"].isna().all()
     assert set(table["verdict"]) == {"not comparable: sample data"}
-    table = tables.reported_against_ours("01_mnist_resnet18", "adam_steplr", results, HISTORY)
+    assert set(table["recipe"]) == {"another (quick)"}
+    adam = DEFAULTS | recipes["adam_steplr"]
+    table = tables.reported_against_ours("01_mnist_resnet18", adam, recipes, results, HISTORY)
     assert table["ours"].notna().all()
-    assert (table["recipe"] == "the report's").sum() == 2
+    assert table["recipe"].tolist()[:2] == ["the report's"] * 2
+    table = tables.reported_against_ours("01_mnist_resnet18", adam | {"epochs": 3}, recipes, results, HISTORY)
+    assert table["recipe"].tolist()[:2] == ["the report's, but epochs = 3"] * 2
+
+
+def test_latex_tables_escape_what_latex_would_swallow(folder: Path) -> None:
+    run = Run(folder, FACTS)
+    notebook.table(run, "t", pd.DataFrame({"train_loss": [0.5], "a&b": ["x_y"], "share": [0.25]}), share="percent")
+    latex = (folder / "tables" / "t.tex").read_text("utf-8")
+    assert re.search(r"train\\_loss & a\\&b & share", latex)
+    assert "x\\_y & 25.00 \\%" in latex
+    run.release()

@@ -83,6 +83,12 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
         assert all(torch.equal(a[key], b[key]) for key in a)
 
 
+def test_training_goes_on_only_in_the_precision_it_began_in(tiny: lab.Parameters, tmp_path: Path) -> None:
+    train(tiny, tmp_path, precision="float32", epochs=1)
+    with pytest.raises(RequestError, match="began in float32 and cannot go on in bfloat16"):
+        train(tiny, tmp_path, precision="bfloat16", epochs=2)
+
+
 def test_signal_handlers_are_given_back(tiny: lab.Parameters, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -101,7 +107,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
         calls.append(1)
         return cross_entropy(logits, targets) * (value if len(calls) == 6 else 1)
 
-    recipe.loss = spoilt
+    recipe.objective = spoilt
     batches = lab.batches(tiny, data.train, train=True), lab.batches(tiny, data.val)
     with pytest.raises(TrainingError, match=rf"{value} at step 2 of 4 in epoch 2 \(learning rate .*, precision \w+\)"):
         fit(model, *batches, recipe, tmp_path)

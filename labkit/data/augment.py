@@ -18,7 +18,7 @@ def affine(images: Tensor, degrees: Tensor, shift_x: Tensor, shift_y: Tensor, sc
     """Rotate, shift and scale each image about its centre, bilinear, black outside.
 
     ``images`` (N, C, H, W); the others (N,): counter-clockwise angle in degrees, shifts as a share of width and
-    height (right and down), scale as a factor (2 doubles what is seen).
+    height (right and down), scale as a factor (2 makes a digit twice as large).
     """
     height, width = images.shape[-2:]
     angle = torch.deg2rad(degrees)

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
-from torchvision.datasets import MNIST
+from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from labkit.data import samples
 from labkit.data.loading import Split, stratified
@@ -32,6 +31,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False, published: d
     check_root(root, asked_for and source != "download")
     if source == "download":
         download(root, published)
+        return _published(root, published)
     there = [path for path in LAYOUT if (root / path).exists()]
     if source == "sample" or (source == "auto" and not there):
         root = samples.handwritten_digits(root)
@@ -44,6 +44,17 @@ def find(root: Path, source: str = "auto", asked_for: bool = False, published: d
         )
     check_files(root)
     return describe(root, list(LAYOUT), published, "official", UNKNOWN)
+
+
+def _published(root: Path, published: dict[str, Any]) -> Source:
+    check_files(root)
+    found = describe(root, list(LAYOUT), published, "official", UNKNOWN)
+    if not found.verified:
+        raise DataError(
+            f"The files in {root / 'MNIST' / 'raw'} are not the published MNIST, and a download does not overwrite "
+            f"them: move them away, give another folder, or take source='official' to work with them."
+        )
+    return found
 
 
 def check_files(root: Path) -> None:
@@ -83,7 +94,7 @@ def check_idx(path: Path, magic: int, dimensions: int) -> tuple[int, ...]:
 
 def load(source: Source, num_classes: int) -> tuple[Split, Split]:
     """The training pool and the test set: images (N, 1, H, W) uint8, labels (N,) int64."""
-    pool, test = (_split(MNIST(source.root, train=train), source, num_classes) for train in (True, False))
+    pool, test = (_read(source.root / "MNIST" / "raw", part, num_classes) for part in ("train", "t10k"))
     if pool.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"Training images under {source.root} have the shape {tuple(pool.images.shape[1:])}, test images "
@@ -92,16 +103,15 @@ def load(source: Source, num_classes: int) -> tuple[Split, Split]:
     return pool, test
 
 
-def _split(dataset: MNIST, source: Source, num_classes: int) -> Split:
-    images: Tensor = dataset.data[:, None]  # (N, H, W) -> (N, 1, H, W)
-    labels: Tensor = dataset.targets.long()
+def _read(raw: Path, part: str, num_classes: int) -> Split:
+    images = read_image_file(str(raw / f"{part}-images-idx3-ubyte"))[:, None]  # (N, H, W) -> (N, 1, H, W)
+    path = raw / f"{part}-labels-idx1-ubyte"
+    labels = read_label_file(str(path))
     if int(labels.max()) >= num_classes:
         place = int(labels.argmax())
-        part = "train" if dataset.train else "t10k"
         raise DataError(
-            f"Label {int(labels[place])} at place {place} of "
-            f"{source.root}/MNIST/raw/{part}-labels-idx1-ubyte is out of "
-            f"range: class_names gives {num_classes} names, so labels go from 0 to {num_classes - 1}."
+            f"Label {int(labels[place])} at place {place} of {path} is out of range: class_names gives {num_classes} "
+            f"names, so labels go from 0 to {num_classes - 1}."
         )
     return Split(images, labels, np.arange(len(labels)))
 

@@ -19,15 +19,13 @@ from labkit.errors import DataError
 from labkit.files import sha256
 from labkit.paths import PACKAGE
 
-SOURCES = ("auto", "official", "download", "sample")
-
 
 @dataclass(frozen=True)
 class Source:
     """A data set on this disk, and what it really is."""
 
     name: str  # what a reader may call it: "MNIST", "handwritten digits (sample)", "data in the MNIST layout"
-    kind: str  # "official": files in the official layout, brought by the user; "sample": made by labkit
+    kind: str  # "official": files found or fetched in the official layout; "sample": made by labkit
     verified: bool  # every file is, to the last byte, the one that was published under that name
     root: Path  # the folder that holds the official layout
     fingerprint: str  # SHA-256 over the files' own SHA-256
@@ -39,12 +37,12 @@ class Source:
             return "The data are the published files, to the last byte."
         if self.kind == "sample":
             return (
-                "**Sample data.** labkit made these pictures as a stand-in. No score on them says anything about the real "
-                "data set, and none is compared with a report. To fetch real data: `labkit data get`."
+                "**Sample data.** labkit made these pictures as a stand-in. No score on them says anything about the "
+                "real data set, and no report is judged by them. To fetch real data: `labkit data get`."
             )
         return (
-            "**Other data.** The files have the right format but are not the published ones, so no score is compared "
-            "with a report."
+            "**Other data.** The files have the right format but are not the published ones, so no report is "
+            "judged by them."
         )
 
     def facts(self) -> dict[str, Any]:
@@ -79,11 +77,14 @@ def download(root: Path, published: dict[str, Any]) -> None:
     A lock beside the data lets one process download while others wait and then find the files. Each file is unpacked
     to a temporary name, checked and only then renamed.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f".{published['name']}.lock"):
-        for path, facts in published["files"].items():
-            if not (root / path).exists():
-                _fetch(root / path, facts, published["mirrors"])
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{published['name']}.lock"):
+            for path, facts in published["files"].items():
+                if not (root / path).exists():
+                    _fetch(root / path, facts, published["mirrors"])
+    except OSError as error:
+        raise DataError(f"Cannot download into {root} ({error}): give another folder with --data.") from error
 
 
 def _fetch(target: Path, facts: dict[str, str], mirrors: Sequence[str]) -> None:

@@ -1,18 +1,20 @@
 """What the labs share: from parameters to a recipe, and to an open run folder."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
+import yaml
 from torch import nn
 
 from labkit.data.loading import Batches
 from labkit.data.sources import Source
 from labkit.errors import RequestError
 from labkit.labs.parameters import Parameters, TrainingParameters
-from labkit.paths import runs_root
+from labkit.paths import project_root, runs_root
 from labkit.results.notebook import banner, watch_cells
 from labkit.results.run import Run, folder_name
 from labkit.training.loop import PerImage, Recipe, fit, patience
@@ -41,8 +43,8 @@ def build_recipe(
     params: TrainingParameters,
     model: nn.Module,
     *,
+    objective: PerImage,
     loss: PerImage,
-    val_loss: PerImage,
     metric: PerImage,
     metric_name: str,
 ) -> Recipe:
@@ -52,14 +54,41 @@ def build_recipe(
         learning_rate=params.learning_rate,
         schedule=build_schedule(params),
         epochs=params.epochs,
+        objective=objective,
         loss=loss,
-        val_loss=val_loss,
         metric=metric,
         metric_name=metric_name,
         precision=build_precision(params),
         seed=params.seed,
         stop_early=patience(params.patience),
     )
+
+
+def experiments(lab: ModuleType) -> dict[str, dict[str, Any]]:
+    """The experiments of a lab by name, as the parameters they set."""
+    notebook = project_root() / "notebooks" / f"{lab.NOTEBOOK}.ipynb"
+    return {path.stem: read_experiment(notebook, path.stem) for path in experiment_files(notebook)}
+
+
+def experiment_files(notebook: Path) -> list[Path]:
+    """``experiments/<notebook>/*.yaml`` beside a notebook."""
+    return sorted((notebook.parent / "experiments" / notebook.stem).glob("*.yaml"))
+
+
+def read_experiment(notebook: Path, experiment: str) -> dict[str, Any]:
+    """The parameters of ``experiments/<notebook>/<experiment>.yaml`` beside the notebook."""
+    files = {path.stem: path for path in experiment_files(notebook)}
+    if experiment not in files:
+        known = ", ".join(files)
+        raise RequestError(f"There is no experiment {experiment!r} of {notebook.stem}: it has {known}.")
+    path = files[experiment]
+    try:
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} is not a YAML file ({str(error).splitlines()[0]}): mend it.") from error
+    if not isinstance(values, Mapping):
+        raise RequestError(f"{path} must hold lines of the form 'name: value', one a parameter.")
+    return dict(values)
 
 
 def run_folder(lab: ModuleType, params: Parameters, source: Source, out: str = "") -> Path:
@@ -101,6 +130,7 @@ def train(
     run: Run, params: TrainingParameters, model: nn.Module, train: Batches, val: Batches, recipe: Recipe
 ) -> pd.DataFrame:
     """``fit`` with a progress bar, the run folder and TensorBoard (if asked for) looking on; the history as a table."""
+    run.go_on()
     progress = Progress(params.epochs, recipe.metric_name, run.note_progress)
     boards = [TensorBoard(run.folder / "tensorboard")] if params.tensorboard else []
     history = fit(model, train, val, recipe, run.checkpoints, [progress, run, *boards])

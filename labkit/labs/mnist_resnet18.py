@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import field_validator
 from torch import Tensor, nn
 
 from labkit.data import mnist
@@ -16,7 +17,7 @@ from labkit.data.sources import Source
 from labkit.errors import DataError
 from labkit.labs import common
 from labkit.labs.parameters import TrainingParameters, choice, real, switch, text, whole
-from labkit.models.resnet import ResNet, lesion, resnet18, resnet34, resnet50
+from labkit.models.resnet import ResNet, last_norm, lesion, resnet18, resnet34, resnet50
 from labkit.paths import data_root, data_root_is_named
 from labkit.training.loop import Recipe, evaluate
 from labkit.training.metrics import accuracy, cross_entropy
@@ -32,7 +33,7 @@ class Parameters(TrainingParameters):
     """The parameters of notebook 01."""
 
     limit: whole(0, 10_000_000, "at most so many training images, and as many test images; 0: all")
-    class_names: text("in the order of the labels", r"^[^,]+(,[^,]+)+$", "at least two names separated by commas")
+    class_names: text("in the order of the labels", form="two or more different names separated by commas")
     validation_share: real(0, 0.9, "share of the training images that chooses the best epoch", above=True)
     select_on: choice("validation", "test", meaning="what chooses the best epoch; 'test' is the reports' protocol")
     image_size: whole(8, 512, "side of the images the model sees, in pixels")
@@ -42,6 +43,14 @@ class Parameters(TrainingParameters):
     flip: switch("augmentation: every second image left-right")
     model: choice(*MODELS, meaning="which residual network")
     label_smoothing: real(0, 0.5, "share of the target spread over all classes")
+
+    @field_validator("class_names")
+    @classmethod
+    def _names_differ(cls, text: str) -> str:
+        names = [name.strip() for name in text.split(",")]
+        if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+            raise ValueError("names must be there, and differ")
+        return text
 
     @property
     def names(self) -> list[str]:
@@ -85,13 +94,12 @@ def load_data(params: Parameters, source: Source) -> Data:
     """
     pool, test = mnist.load(source, len(params.names))
     pool, test = mnist.limited(pool, params.limit, params.seed), mnist.limited(test, params.limit, params.seed)
-    if params.select_on == "test":
-        return Data(pool, test, test, params.names)
-    train, val = mnist.split_off_validation(pool, params.validation_share, params.seed)
+    train, val = pool, test
+    if params.select_on == "validation":
+        train, val = mnist.split_off_validation(pool, params.validation_share, params.seed)
     if len(train) < 2:
         raise DataError(
-            f"Only {len(train)} of {len(pool)} images are left for training after validation took its share: raise "
-            f"limit or lower validation_share."
+            f"Only {len(train)} of {len(pool)} images are left for training: raise limit or lower validation_share."
         )
     return Data(train, val, test, params.names)
 
@@ -124,8 +132,10 @@ def batches(params: Parameters, split: Split, train: bool = False) -> Batches:
 
 def build_recipe(params: Parameters, model: ResNet) -> Recipe:
     """Cross-entropy and accuracy, with the optimiser and schedule that the parameters ask for."""
-    loss = functools.partial(cross_entropy, label_smoothing=params.label_smoothing)
-    return common.build_recipe(params, model, loss=loss, val_loss=cross_entropy, metric=accuracy, metric_name=METRIC)
+    smoothed = functools.partial(cross_entropy, label_smoothing=params.label_smoothing)
+    return common.build_recipe(
+        params, model, objective=smoothed, loss=cross_entropy, metric=accuracy, metric_name=METRIC
+    )
 
 
 def blocks(model: ResNet) -> dict[str, nn.Module]:
@@ -153,15 +163,16 @@ def mirrored(split: Split) -> Split:
 
 
 def first_block_maps(model: ResNet, images: Tensor) -> dict[str, np.ndarray]:
-    """What goes into the first block, what its branch adds, and what comes out: maps (H, W) of the strongest channel.
+    """What the first block is given, what its branch adds, and what comes out: maps (H, W) of the strongest channel.
 
-    ``images`` is a normalised batch (N, 1, H, W); its first image is looked at.
+    ``images`` is a normalised batch (N, 1, H, W); its first image is looked at. Where the block changes the number of
+    channels, x is what its way round makes of the input.
     """
     block, seen = model.stages[0][0], {}
-    hook = block.norm2.register_forward_hook(lambda module, inputs, output: seen.update(branch=output))
+    hook = last_norm(block).register_forward_hook(lambda module, inputs, output: seen.update(branch=output))
     with torch.inference_mode():
-        x = model.eval().stem(images[:1].to(next(model.parameters()).device))
-        y = block(x)
+        stem = model.eval().stem(images[:1].to(next(model.parameters()).device))
+        x, y = block.shortcut(stem), block(stem)
     hook.remove()
     channel = int(x[0].mean(dim=(1, 2)).argmax())
     maps = {"x": x, "F(x)": seen["branch"], "relu(x + F(x))": y}

@@ -133,14 +133,16 @@ def resnet50(in_channels: int = 1, num_classes: int = 10) -> ResNet:
     return ResNet(Bottleneck, [3, 4, 6, 3], in_channels, num_classes)
 
 
+def last_norm(block: BasicBlock | Bottleneck) -> nn.BatchNorm2d:
+    """The layer whose output is F(x)."""
+    return block.norm3 if isinstance(block, Bottleneck) else block.norm2
+
+
 @contextmanager
 def lesion(block: BasicBlock | Bottleneck, part: str) -> Iterator[None]:
     """Cut one way through a block for as long as the context lasts: its ``branch`` F(x), or its ``shortcut`` x."""
-    if part == "branch":
-        last_norm = block.norm3 if isinstance(block, Bottleneck) else block.norm2
-        hook = last_norm.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
-    else:
-        hook = block.shortcut.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+    layer = last_norm(block) if part == "branch" else block.shortcut
+    hook = layer.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
     try:
         yield
     finally:

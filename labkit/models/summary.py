@@ -13,8 +13,8 @@ def count_parameters(model: nn.Module) -> int:
 def architecture(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame:
     """One row a layer with parameters or a kernel, in the order of use: layer, output shape, kernel, parameters.
 
-    ``input_shape`` is (C, H, W). The parameters add up to those of the model. One blank image runs through a copy of
-    nothing: the model itself is used in evaluation mode and left as it was.
+    ``input_shape`` is (C, H, W). The parameters add up to those of the model. One blank image runs through the model,
+    in evaluation mode; the model is left as it was.
     """
     rows, training = [], model.training
     named = [

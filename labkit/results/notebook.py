@@ -74,8 +74,9 @@ def table(run: Run, name: str, frame: pd.DataFrame, **formats: str) -> None:
     formatters = {column: FORMATTERS[kind] for column, kind in formats.items()}
     write_atomic(run.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     styled = frame.style.format(formatters, na_rep="–", escape=None).hide(axis="index")
-    latex = frame.style.format(formatters, na_rep="--", escape="latex").hide(axis="index").to_latex(hrules=True)
-    write_atomic(run.folder / "tables" / f"{name}.tex", latex)
+    escaped = {column: lambda value, form=form: form(value).replace("%", r"\%") for column, form in formatters.items()}
+    latex = frame.style.format(escaped, na_rep="--", escape="latex").format_index(escape="latex", axis=1)
+    write_atomic(run.folder / "tables" / f"{name}.tex", latex.hide(axis="index").to_latex(hrules=True))
     display(styled)
 
 

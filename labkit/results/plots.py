@@ -14,16 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#F0E442",
-    "#7F7F7F",
-)
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
@@ -87,7 +78,7 @@ def plot_learning_rate(rates: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def plot_class_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Images a class in each part: columns ``class``, then one column a part (train, validation, test)."""
+    """Images per class in each part: columns ``class``, then one column a part (train, validation, test)."""
     ax = _axes(ax, 7.0, 3.0)
     parts = [name for name in counts.columns if name != "class"]
     width = 0.8 / len(parts)
@@ -95,7 +86,7 @@ def plot_class_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         place = np.arange(len(counts)) + (i - (len(parts) - 1) / 2) * width
         ax.bar(place, counts[part], width, color=colour, hatch=hatch, edgecolor="white", label=part)
     ax.set_xticks(range(len(counts)), counts["class"])
-    ax.set(xlabel="class", ylabel="images", title="Images a class")
+    ax.set(xlabel="class", ylabel="images", title="Images per class")
     ax.grid(axis="x", visible=False)
     ax.legend(ncols=len(parts), loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     return ax
@@ -165,13 +156,16 @@ def plot_per_class(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     ax = _axes(ax, 7.0, 3.0)
     place, percent = np.arange(len(table)), 100 * table[["accuracy", "low", "high"]]
-    errors = [percent["accuracy"] - percent["low"], percent["high"] - percent["accuracy"]]
+    errors = [
+        (percent["accuracy"] - percent["low"]).clip(lower=0),
+        (percent["high"] - percent["accuracy"]).clip(lower=0),
+    ]
     ax.errorbar(place, percent["accuracy"], errors, fmt="o", color=BLUE, capsize=3, label="ours, 95 % interval")
     if "reported" in table:
         ax.plot(place + 0.2, 100 * table["reported"], "x", color=RED, ms=7, label="reported")
         ax.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     ax.set_xticks(place, table["class"])
-    ax.set(xlabel="class", ylabel="accuracy (%)", title="Test accuracy a class")
+    ax.set(xlabel="class", ylabel="accuracy (%)", title="Test accuracy per class")
     ax.grid(axis="x", visible=False)
     return ax
 

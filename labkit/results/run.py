@@ -24,9 +24,10 @@ from filelock import FileLock, Timeout
 
 from labkit.errors import RequestError
 from labkit.files import write_atomic, write_csv, write_json
-from labkit.paths import PACKAGE
+from labkit.paths import PACKAGE, project_root
 
 FINISHED = ("completed", "failed", "interrupted")
+TOKEN = "LABKIT_TOKEN"  # environment variable by which a starter knows its own run
 DEAD = "the process of the run ended without a word"
 
 
@@ -66,19 +67,37 @@ class Run:
         folder first. RequestError if the folder cannot be written or another process is at work in it.
         """
         self.folder = folder
-        self.lock = _lock(folder)
+        self.lock = lock(folder)
         before = _read(folder)
-        if fresh:
+        if fresh or _lost_its_training(folder, before):
             _empty(folder)
             before = {}
         self.before = before.get("status", "")
-        self.began, code = time.time(), code_version()
-        self.same_code = before.get("code", code).get("sha256") == code["sha256"]
+        self.same_code = before.get("code", {}).get("sha256") in (None, code_version(facts["notebook"])["sha256"])
+        self.began, self.has_results = time.time(), False
         self.manifest = before or {"status": "running", **facts, "started": _now(), "seconds": 0.0, "sessions": []}
         if self.before != "completed":
-            now = {"status": "running", "finished": None, "error": None, "pid": os.getpid()}
-            self.manifest |= {**facts, **now, "environment": environment(), "code": code}
+            token = os.environ.get(TOKEN, "")
+            now = {"status": "running", "finished": None, "error": None, "pid": os.getpid(), "token": token}
+            self.manifest |= {**facts, **now}
         self._write()
+
+    def begin_session(self) -> None:
+        """Write down that somebody sat down to this run or went on with it, on which machine and with which code."""
+        self.log(f"opened: {self.story()}")
+        if self.before != "completed":
+            code, machine = code_version(self.manifest["notebook"]), environment()
+            session = {
+                "started": _now(),
+                "code": code["sha256"],
+                **{k: self.manifest[k] for k in ("device", "precision")},
+            }
+            self.record(code=code, environment=machine, sessions=[*self.manifest["sessions"], session])
+
+    def go_on(self) -> None:
+        """The training is under way (again): a failed or interrupted run is running once more."""
+        if self.manifest["status"] in ("failed", "interrupted"):
+            self.record(status="running", error=None, finished=None)
 
     @property
     def checkpoints(self) -> Path:
@@ -93,11 +112,6 @@ class Run:
         if self.before and (self.checkpoints / "last.safetensors").exists():
             return f"An earlier run of the same parameters was stopped: it goes on from its last checkpoint{other}."
         return "A new run."
-
-    def begin_session(self) -> None:
-        """Write down that somebody sat down to this run, or went on with it."""
-        self.log(f"opened: {self.story()}")
-        self.record(sessions=[*self.manifest["sessions"], _now()])
 
     def log(self, line: str) -> None:
         """Add a line with its time to ``log.txt``."""
@@ -134,6 +148,7 @@ class Run:
     def save_results(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         """Write ``results.json``: ``{metric: {value, n, low, high, interval, over}}``."""
         write_json(self.folder / "results.json", results)
+        self.has_results = True
 
     def save_csv(self, name: str, table: pd.DataFrame) -> None:
         """Write a table of the run's own folder: ``per_image``, ``per_class``."""
@@ -148,7 +163,9 @@ class Run:
         )
 
     def finish(self) -> None:
-        """The last cell was reached: the run is complete."""
+        """The last cell was reached: the run is complete. RequestError if training or evaluation was left out."""
+        if not self.has_results or self.manifest["status"] in ("failed", "interrupted"):
+            raise RequestError(f"The run in {self.folder} is not complete: run the cells above first, from the top.")
         self._close("completed", None)
 
     def fail(self, error: BaseException | None, cell: Any = None, kind: str = "", message: str = "") -> None:
@@ -175,25 +192,32 @@ class Run:
         write_json(self.folder / "manifest.json", self.manifest)
 
 
-def end_from_outside(folder: Path, kind: str, message: str, unless: Sequence[str] = FINISHED) -> None:
-    """Say in the manifest of a run whose process is gone how it ended, unless it says one of ``unless`` itself."""
+def end_from_outside(folder: Path, token: str, error: Mapping[str, Any], unless: Sequence[str] = FINISHED) -> None:
+    """Say in the manifest of a run whose process is gone how it ended, unless it says one of ``unless`` itself.
+
+    ``token`` proves that the run is the caller's own: another process may have taken the folder since.
+    """
     manifest = _read(folder)
-    if manifest and manifest.get("status") not in unless:
-        status = "interrupted" if kind == "KeyboardInterrupt" else "failed"
-        error = {"type": kind, "message": message, "cell": None}
-        write_json(folder / "manifest.json", manifest | {"status": status, "error": error, "finished": _now()})
+    if manifest and manifest.get("token") == token and manifest.get("status") not in unless:
+        status = "interrupted" if error["type"] == "KeyboardInterrupt" else "failed"
+        write_json(folder / "manifest.json", manifest | {"status": status, "error": dict(error), "finished": _now()})
 
 
 _LOCKS: dict[Path, FileLock] = {}
 
 
-def _lock(folder: Path) -> FileLock:
-    """Lock ``folder`` for this process; a notebook cell that is run twice finds its own lock again."""
-    lock = _LOCKS.setdefault(folder, FileLock(folder / ".lock"))
+def lock(folder: Path, name: str = ".lock") -> FileLock:
+    """Lock ``folder`` for this process; a notebook cell that is run twice finds its own lock again.
+
+    ``.lock`` is held by the process that writes; ``.starter`` by the one that started it from the command line, which
+    keeps a second starter out also while the notebook is still on its way.
+    """
+    path = folder / name
+    found = _LOCKS.setdefault(path, FileLock(path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not lock.is_locked:
-            lock.acquire(timeout=0)
+        if not found.is_locked:
+            found.acquire(timeout=0.5)  # a reader may try the lock for a moment
     except Timeout:
         raise RequestError(
             f"The run folder {folder} is in use by another process: wait for it or stop it, or change a parameter "
@@ -204,14 +228,17 @@ def _lock(folder: Path) -> FileLock:
             f"The run folder {folder} cannot be written ({error.strerror}): give another place with --out, or set "
             f"LABKIT_RUNS to a folder of yours."
         ) from None
-    return lock
+    return found
 
 
 def is_live(folder: Path) -> bool:
-    """Whether some process is at work in ``folder`` now."""
-    lock = FileLock(folder / ".lock")
+    """Whether some process is at work in ``folder`` now, or has just started one that will be."""
+    return any(_is_held(folder / name) for name in (".lock", ".starter") if (folder / name).exists())
+
+
+def _is_held(path: Path) -> bool:
     try:
-        with lock.acquire(timeout=0):
+        with FileLock(path).acquire(timeout=0):
             return False
     except Timeout:
         return True
@@ -219,11 +246,18 @@ def is_live(folder: Path) -> bool:
         return False
 
 
+def _lost_its_training(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a run that calls itself complete has had its checkpoint or its results deleted since."""
+    trained, results = (folder / "history.csv").exists(), (folder / "results.json").exists()
+    checkpoint = (folder / "checkpoints" / "last.safetensors").exists()
+    return manifest.get("status") == "completed" and (not results or (trained and not checkpoint))
+
+
 def _empty(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != ".lock":
+        elif path.name not in (".lock", ".starter"):
             path.unlink()
 
 
@@ -245,11 +279,15 @@ def environment() -> dict[str, Any]:
     }
 
 
-def code_version() -> dict[str, Any]:
-    """Commit and cleanliness of the checkout, and a hash of the package's files, which works without git too."""
+def code_version(notebook: str = "") -> dict[str, Any]:
+    """Commit and cleanliness of the checkout, and a hash of the package and of the notebook's code cells."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
+    path = project_root() / "notebooks" / f"{notebook}.ipynb"
+    if path.is_file():
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        digest.update("\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code").encode())
     commit = _git("rev-parse", "HEAD")
     dirty = bool(_git("status", "--porcelain")) if commit else None
     return {"commit": commit, "dirty": dirty, "sha256": digest.hexdigest()}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from labkit.data.loading import Split
 from labkit.paths import PACKAGE
-from labkit.training.loop import Recipe
+from labkit.training.loop import Recipe, rank
 from labkit.training.metrics import bootstrap, confusion_matrix, per_class, wilson
 
 
@@ -105,16 +105,15 @@ def results_table(results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 def planned_rates(recipe: Recipe, steps: int) -> pd.DataFrame:
     """The learning rate before training begins (a plateau cannot be foreseen): columns epoch, learning_rate."""
-    times = np.linspace(0, recipe.epochs, 200 if recipe.epochs * steps > 200 else recipe.epochs * steps + 1)
+    times = np.linspace(0, recipe.epochs - 1 / steps, min(200, recipe.epochs * steps))
     return pd.DataFrame(
         {"epoch": times, "learning_rate": [recipe.learning_rate * recipe.schedule(t, []) for t in times]}
     )
 
 
 def chosen_epoch(history: pd.DataFrame, metric: str) -> int:
-    """The epoch whose weights were kept: the highest validation metric; of equals, the lowest validation loss."""
-    ranked = history.sort_values([f"val_{metric}", "val_loss", "epoch"], ascending=[False, True, True])
-    return int(ranked["epoch"].iloc[0])
+    """The epoch whose weights were kept."""
+    return int(max(history.to_dict("records"), key=lambda row: rank(row, metric))["epoch"])
 
 
 def loss_accuracy_points(
@@ -141,34 +140,51 @@ def reported(notebook: str) -> pd.DataFrame:
     return pd.DataFrame(row for row in rows if row["notebook"] == notebook).drop(columns="notebook")
 
 
-def reported_against_ours(
-    notebook: str, experiment: str, results: Mapping[str, Mapping[str, Any]], history: pd.DataFrame, obstacle: str = ""
-) -> pd.DataFrame:
-    """Each reported number beside this run's, with a verdict.
+def reported_scores(notebook: str, experiment: str, split: str) -> pd.Series:
+    """The claimed values of one experiment and split, by metric; per-class accuracies are called by their class."""
+    claims = reported(notebook).query("experiment == @experiment and split == @split")
+    return claims.set_index("metric")["value"]
 
-    ``obstacle`` names what forbids a comparison (sample data, a part of the test set); then no number of ours is put
-    beside a reported one. A training score is that of the last epoch, as in the reports.
+
+def reported_against_ours(
+    notebook: str,
+    params: Mapping[str, Any],
+    recipes: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Mapping[str, Any]],
+    history: pd.DataFrame,
+    obstacle: str = "",
+) -> pd.DataFrame:
+    """Each reported number beside this run's, with a verdict and with what differs from the report's recipe.
+
+    ``recipes`` are the parameters of the experiments by name. ``obstacle`` names what forbids a comparison (sample
+    data, a part of the test set); then no number of ours is put beside a reported one. A training score is that of the
+    last epoch, as in the reports.
     """
     rows = []
-    for claim in reported(notebook).to_dict("records"):
+    for claim in reported(notebook).query("split in ['test', 'train']").to_dict("records"):
         result = results[claim["metric"]]
         if claim["split"] == "train":
             result = {"value": float(history[f"train_{claim['metric']}"].iloc[-1])}
-        same = (
-            "the report's" if claim["experiment"] == experiment.removesuffix("_on_test") else f"another ({experiment})"
-        )
-        comparable = {"ours": result["value"], "recipe": same, "verdict": verdict(claim, result)}
-        ours = {"ours": np.nan, "recipe": same, "verdict": f"not comparable: {obstacle}"} if obstacle else comparable
-        rows.append(
-            {
-                "report": claim["report"],
-                "quantity": f"{claim['split']} {claim['metric']}",
-                "reported": claim["value"],
-                **ours,
-                "remark": claim["remark"],
-            }
-        )
+        ours = {"ours": np.nan, "verdict": f"not comparable: {obstacle}"}
+        if not obstacle:
+            ours = {"ours": result["value"], "verdict": verdict(claim, result)}
+        row = {"report": claim["report"], "quantity": f"{claim['split']} {claim['metric']}", "reported": claim["value"]}
+        recipe = recipe_words(params, claim["experiment"], recipes[claim["experiment"]])
+        rows.append({**row, **ours, "recipe": recipe, "remark": claim["remark"]})
     return pd.DataFrame(rows)
+
+
+def recipe_words(params: Mapping[str, Any], experiment: str, recipe: Mapping[str, Any]) -> str:
+    """``the report's``, or what is changed in it, or the name of another recipe."""
+    held_out = ("experiment", "source", "validation_share")  # ours: the reports held nothing out
+    changed = [
+        f"{key} = {params[key]}" for key, value in recipe.items() if key not in held_out and params[key] != value
+    ]
+    if not changed:
+        return "the report's"
+    if params["experiment"].startswith(experiment):
+        return f"the report's, but {', '.join(changed)}"
+    return f"another ({params['experiment']})"
 
 
 def verdict(claim: Mapping[str, Any], ours: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ def class_counts(counts: pd.DataFrame) -> str:
     ranges = [
         f"{part} from {counts[part].min():,} to {counts[part].max():,}" for part in counts.columns if part != "class"
     ]
-    return f"Images a class, over {len(counts)} classes: {'; '.join(ranges)}."
+    return f"Images per class, over {len(counts)} classes: {'; '.join(ranges)}."
 
 
 def learning_rate(rates: pd.DataFrame) -> str:
@@ -52,7 +52,7 @@ def per_class(scores: pd.DataFrame) -> str:
     known = scores.dropna(subset="accuracy").sort_values("accuracy")
     worst, best = known.iloc[0], known.iloc[-1]
     return (
-        f"Test accuracy a class lies between {percent(worst['accuracy'])} ({worst['class']}; interval "
+        f"Test accuracy per class lies between {percent(worst['accuracy'])} ({worst['class']}; interval "
         f"{percent(worst['low'])} to "
         f"{percent(worst['high'])}) and {percent(best['accuracy'])} ({best['class']})."
     )
@@ -90,13 +90,13 @@ def lesions(table: pd.DataFrame, uncut: float) -> str:
 
 def mirrored(table: pd.DataFrame, plain: pd.DataFrame, flipped: pd.DataFrame, trained_with_flips: bool) -> str:
     """Accuracy as written and mirrored: per class in ``table``, per image in the other two."""
-    drop = table.set_index(table.columns[0]).eval("`as written` - mirrored")
-    lost = ", ".join(str(name) for name in drop.nlargest(3).index)
-    kept = ", ".join(str(name) for name in drop.nsmallest(3).index)
+    drop = table.set_index(table.columns[0]).eval("`as written` - mirrored").sort_values(ascending=False)
+    lost, kept = drop[drop > 0.5].index, drop[drop <= 0.5].index
     how = "with" if trained_with_flips else "without"
     return (
         f"Trained {how} flips, the network reads {percent(plain['correct'].mean())} of the test images as written and "
-        f"{percent(flipped['correct'].mean())} of them mirrored. Mirroring costs most for {lost} and least for {kept}."
+        f"{percent(flipped['correct'].mean())} of them mirrored. Classes that lose more than half of their images: "
+        f"{', '.join(map(str, lost)) or 'none'}; that lose less, or nothing: {', '.join(map(str, kept)) or 'none'}."
     )
 
 
@@ -110,19 +110,18 @@ def protocol(select_on: str, images: int) -> str:
     """What chose the epoch, and what that means for the score."""
     if select_on == "test":
         return "**The test set has chosen the epoch**, as in the reports: the scores below flatter the network."
-    return f"The epoch was chosen on validation images; these {images:,} test images were not looked at before."
+    return f"The epoch was chosen on validation images; these {images:,} test images had no part in it."
 
 
 def selection(gap: float, low: float, high: float, epochs: int, images: int) -> str:
     """The result of ``metrics.selection_optimism`` (shares)."""
+    if np.isnan(gap):
+        return "With one epoch, or one image, there is nothing to choose: the effect cannot be measured."
     found = (
-        f"Over {epochs} epochs and {images:,} validation images, the half that chose the epoch scores "
-        f"**{100 * gap:+.2f} points** against the half that did not (95 % of the draws: {100 * low:+.2f} "
-        f"to {100 * high:+.2f})."
+        f"Over {epochs} epochs and {images:,} images, the half that chose the epoch scores **{100 * gap:+.2f} points** "
+        f"against the other half (95 % of the draws: {100 * low:+.2f} to {100 * high:+.2f})."
     )
-    if abs(gap) < 5e-5:
-        return f"{found} Here the choice flatters nothing: both halves like the same epoch, or all epochs equally."
-    return found
+    return f"{found} Both halves always like the same epoch, so the choice flatters nothing." if gap == 0 else found
 
 
 def loss_against_accuracy(points: pd.DataFrame, reported: tuple[float, float]) -> str:

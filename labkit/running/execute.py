@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import yaml
 
 from labkit.files import write_atomic
 from labkit.labs import common
-from labkit.results.run import DEAD, Run, end_from_outside, read_manifest
+from labkit.paths import data_root
+from labkit.results.run import DEAD, TOKEN, Run, code_version, end_from_outside, lock, read_manifest
 from labkit.running.request import Request
 
 GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
@@ -35,6 +37,11 @@ class Outcome:
         """completed, failed or interrupted."""
         return self.manifest.get("status", "failed")
 
+    def reuse(self) -> str:
+        """What to say of a run that was not repeated."""
+        same = self.manifest["code"]["sha256"] == code_version(self.manifest["notebook"])["sha256"]
+        return "complete already" + ("" if same else ", by other code") + ": --fresh runs it again"
+
     def results(self) -> dict[str, Any]:
         """``results.json``; ``{}`` if the run did not get so far."""
         try:
@@ -51,18 +58,24 @@ def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outc
     """
     fresh = fresh or request.params.fresh
     manifest = read_manifest(request.folder)
-    if manifest.get("status") == "completed" and not fresh:
+    if manifest.get("status") == "completed" and (request.folder / "results.json").exists() and not fresh:
         return Outcome(request.folder, manifest, reused=True)
-    began = time.monotonic()
+    began, token = time.monotonic(), uuid.uuid4().hex
     facts = common.request_facts(request.lab, request.params, request.source)
-    Run(request.folder, facts, fresh).release()
-    with open(request.folder / "log.txt", "ab") as log:
-        process = _start(request, log)
-        try:
-            _watch(process, request.folder, timeout)
-        finally:
-            _end(process, request.folder)
-    (request.folder / "progress.txt").unlink(missing_ok=True)
+    starter = lock(request.folder, ".starter")
+    try:
+        os.environ[TOKEN] = token
+        Run(request.folder, facts, fresh).release()
+        with open(request.folder / "log.txt", "ab") as log:
+            process = _start(request, log)
+            try:
+                _watch(process, request.folder, token, timeout)
+            finally:
+                _end(process, request.folder, token)
+        (request.folder / "progress.txt").unlink(missing_ok=True)
+    finally:
+        os.environ.pop(TOKEN, None)
+        starter.release()
     return Outcome(request.folder, read_manifest(request.folder), time.monotonic() - began)
 
 
@@ -73,8 +86,11 @@ def _start(request: Request, log: Any) -> subprocess.Popen:
     write_atomic(given, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
     output = request.folder / "notebook.ipynb"
     options = ["-f", str(given), "--no-progress-bar", "--log-level", "WARNING", "--autosave-cell-every", "30"]
-    command = [sys.executable, "-m", "papermill", str(request.notebook), str(output), *options]
-    environment = os.environ | {"LABKIT_RUNS": str(request.folder.parents[1]), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    # papermill takes braces in a path for a place to fill in
+    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (request.notebook, output)]
+    command = [sys.executable, "-m", "papermill", *paths, *options]
+    roots = {"LABKIT_RUNS": str(request.folder.parents[1]), "LABKIT_DATA": str(data_root(request.params.data_root))}
+    environment = os.environ | roots | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -86,7 +102,7 @@ def _start(request: Request, log: Any) -> subprocess.Popen:
     )
 
 
-def _watch(process: subprocess.Popen, folder: Path, timeout: float) -> None:
+def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) -> None:
     """Wait for papermill's end, show the progress, and see to it that the manifest says how it ended."""
     began, shown = time.monotonic(), ""
     try:
@@ -94,36 +110,53 @@ def _watch(process: subprocess.Popen, folder: Path, timeout: float) -> None:
             time.sleep(0.2)
             shown = _show_progress(folder, shown)
             if timeout and time.monotonic() - began > timeout:
-                _interrupt(process, folder)
+                _interrupt(process, folder, token)
                 message = f"the run took longer than {timeout:g} s and was stopped"
-                return end_from_outside(folder, "TimeoutError", message, unless=("completed",))
-        return end_from_outside(folder, "KernelDied", f"{DEAD} (papermill's exit code: {process.returncode})")
+                error = {"type": "TimeoutError", "message": message, "cell": None}
+                return end_from_outside(folder, token, error, unless=("completed",))
+        return end_from_outside(folder, token, _last_error(folder, process.returncode))
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait
-            _interrupt(process, folder)
-        return end_from_outside(folder, "KeyboardInterrupt", "stopped by the user")
+            _interrupt(process, folder, token)
+        error = {"type": "KeyboardInterrupt", "message": "stopped by the user", "cell": None}
+        return end_from_outside(folder, token, error)
     finally:
         if shown:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def _interrupt(process: subprocess.Popen, folder: Path) -> None:
+def _last_error(folder: Path, code: int) -> dict[str, Any]:
+    """The error that the executed notebook shows; without one, its kernel died before it could say anything."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        for cell in json.loads((folder / "notebook.ipynb").read_text("utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                if output["output_type"] == "error":
+                    return {"type": output["ename"], "message": output["evalue"], "cell": cell["execution_count"]}
+    return {"type": "KernelDied", "message": f"{DEAD} (papermill's exit code: {code})", "cell": None}
+
+
+def _kernel(folder: Path, token: str) -> int:
+    """The process of the run's kernel; 0 if it has not got so far, or if the folder is no longer ours."""
+    manifest = read_manifest(folder)
+    pid = manifest.get("pid", 0) if manifest.get("token") == token else 0
+    return 0 if pid == os.getpid() else pid
+
+
+def _interrupt(process: subprocess.Popen, folder: Path, token: str) -> None:
     """What the "interrupt kernel" button does; the training saves its checkpoint and stops."""
-    pid = read_manifest(folder).get("pid")
-    if pid and pid != os.getpid():
+    if pid := _kernel(folder, token):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
 
 
-def _end(process: subprocess.Popen, folder: Path) -> None:
+def _end(process: subprocess.Popen, folder: Path, token: str) -> None:
     """Leave no process behind."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    pid = read_manifest(folder).get("pid")
-    if pid and pid != os.getpid():
+    if pid := _kernel(folder, token):
         for _ in range(50):  # papermill shuts its kernel down; after 5 s it is stopped
             if not _alive(pid):
                 return

@@ -2,18 +2,16 @@
 
 import ast
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
-
 from labkit.data.sources import Source
 from labkit.errors import RequestError
 from labkit.labs import LABS, common, lab_of
-from labkit.labs.parameters import Parameters
+from labkit.labs.parameters import Parameters, assigned
 from labkit.paths import project_root
 
 
@@ -35,9 +33,9 @@ def make_request(
     """Check a request and find its data and run folder; RequestError says what is wrong with it."""
     notebook = find_notebook(name)
     defaults = notebook_defaults(notebook)
-    asked = read_experiment(notebook, experiment) | dict(overrides)
-    if data:
-        asked["data_root"] = str(Path(data).expanduser().resolve())
+    asked = common.read_experiment(notebook, experiment) | dict(overrides)
+    if data or asked.get("data_root"):
+        asked["data_root"] = str(Path(data or str(asked["data_root"])).expanduser().resolve())
     lab = lab_of(notebook.stem)
     params = lab.Parameters.checked(defaults | asked)
     source = lab.find_data(params)
@@ -67,25 +65,8 @@ def notebook_defaults(notebook: Path) -> dict[str, Any]:
     try:
         cells = json.loads(notebook.read_text("utf-8"))["cells"]
         source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
-        body = [node for node in ast.parse(source).body if isinstance(node, ast.AnnAssign)]
-        return {node.target.id: ast.literal_eval(node.value) for node in body}
+        return {name: ast.literal_eval(value) for name, value in assigned(source).items()}
     except StopIteration:
         raise RequestError(f"{notebook} has no cell tagged 'parameters': restore it from the workbook.") from None
     except (OSError, ValueError, KeyError, SyntaxError) as error:
         raise RequestError(f"The parameters cell of {notebook} cannot be read ({error}): restore it.") from error
-
-
-def read_experiment(notebook: Path, experiment: str) -> dict[str, Any]:
-    """The parameters of ``experiments/<notebook>/<experiment>.yaml`` beside the notebook."""
-    folder = notebook.parent / "experiments" / notebook.stem
-    path = folder / f"{experiment}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise RequestError(f"There is no experiment {experiment!r} of {notebook.stem}: it has {known}.")
-    try:
-        values = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is not a YAML file ({str(error).splitlines()[0]}): mend it.") from error
-    if not isinstance(values, Mapping):
-        raise RequestError(f"{path} must hold lines of the form 'name: value', one a parameter.")
-    return dict(values)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from labkit.data.loading import Batches
 from labkit.draws import step_seed
-from labkit.errors import TrainingError
+from labkit.errors import RequestError, TrainingError
 from labkit.training.checkpoint import load_checkpoint, save_checkpoint
 from labkit.training.interrupt import NEVER, Interrupt, StoppedBetweenSteps, deferred_interrupt
 from labkit.training.optim import Schedule
@@ -37,8 +37,8 @@ class Recipe:
     learning_rate: float  # the peak; the schedule's factor multiplies it
     schedule: Schedule
     epochs: int
-    loss: PerImage  # what training makes small
-    val_loss: PerImage  # what is written down of it for validation images
+    objective: PerImage  # what training makes small (a smoothed loss, say)
+    loss: PerImage  # what is written down, in training and validation alike
     metric: PerImage  # the higher the better; it chooses the best epoch
     metric_name: str
     precision: Precision
@@ -88,19 +88,19 @@ def fit(
     scaler, state = recipe.precision.scaler(), State()
     if last.exists():
         facts = load_checkpoint(last, model, recipe.optimiser)
+        check_precision(facts["precision"], recipe.precision, last)
         state = State(**facts["state"])
         scaler.load_state_dict(facts["scaler"])
 
     def save_last() -> None:
-        save_checkpoint(last, model, {"state": asdict(state), "scaler": scaler.state_dict()}, recipe.optimiser)
+        facts = {"state": asdict(state), "scaler": scaler.state_dict(), "precision": recipe.precision.name}
+        save_checkpoint(last, model, facts, recipe.optimiser)
 
     with deferred_interrupt() as interrupt:
         while state.epoch < recipe.epochs and not recipe.stop_early(state.scores(recipe.metric_name)):
             try:
                 train_epoch(model, train, recipe, state, scaler, observers, interrupt)
-                val_losses, val_scores = evaluate(
-                    model, val, recipe.val_loss, recipe.metric, recipe.precision, interrupt
-                )
+                val_losses, val_scores = evaluate(model, val, recipe.loss, recipe.metric, recipe.precision, interrupt)
             except StoppedBetweenSteps as stopped:
                 save_last()
                 raise KeyboardInterrupt(*stopped.args) from None
@@ -109,6 +109,7 @@ def fit(
             for observer in observers:
                 observer.on_epoch(state.history, val_scores)
             save_last()
+        interrupt.check()  # a stop that came while the last epoch was saved
     load_checkpoint(best, model)
     return state.history
 
@@ -133,15 +134,15 @@ def train_epoch(
         targets = targets.to(device)
         with recipe.precision.autocast():
             logits = model(images).float()
-        loss = recipe.loss(logits, targets).mean()
-        scaler.scale(loss).backward()
+        objective = recipe.objective(logits, targets).mean()
+        scaler.scale(objective).backward()
         scaler.step(recipe.optimiser)
         scaler.update()
         recipe.optimiser.zero_grad(set_to_none=True)
         state.step += 1
 
         # Reading a number back makes a GPU wait, so the losses stay on the device and are read a few times a second.
-        pending.append(torch.stack([loss.detach(), recipe.metric(logits.detach(), targets).mean()]))
+        pending.append(measure(recipe, objective.detach(), logits.detach(), targets))
         now = time.perf_counter()
         if now - watched > LOOK_EVERY or state.step == len(train) or interrupt.requested:
             watched = now
@@ -152,6 +153,21 @@ def train_epoch(
             interrupt.check()
 
 
+@torch.no_grad()
+def measure(recipe: Recipe, objective: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
+    """Objective, loss and metric of one batch, three numbers on the device: (3,)."""
+    return torch.stack([objective, recipe.loss(logits, targets).mean(), recipe.metric(logits, targets).mean()])
+
+
+def check_precision(before: str, now: Precision, path: Path) -> None:
+    """Training goes on only in the number format it began in; RequestError else."""
+    if before != now.name:
+        raise RequestError(
+            f"The training in {path} began in {before} and cannot go on in {now.name}: set precision = {before!r}, or "
+            f"start over with fresh = True (--fresh)."
+        )
+
+
 def set_learning_rate(recipe: Recipe, state: State, steps: int) -> None:
     """Set the optimiser's rate for the coming step: the peak times the schedule's factor at this time."""
     time_in_epochs = state.epoch + state.step / steps
@@ -160,19 +176,14 @@ def set_learning_rate(recipe: Recipe, state: State, steps: int) -> None:
 
 
 def add_up(pending: list[Tensor], state: State, recipe: Recipe, train: Batches) -> None:
-    """Add the (loss, metric) pairs of the last steps to the epoch's sums, and empty ``pending``.
+    """Add the measurements of the last steps to the epoch's sums, and empty ``pending``.
 
-    A loss that is NaN or infinite stops the training and names its step.
+    An objective that is NaN or infinite stops the training and names its step.
     """
     first = state.step - len(pending)
-    for step, (loss, metric) in enumerate(torch.stack(pending).tolist(), start=first):
-        if not math.isfinite(loss):
-            rate = recipe.optimiser.param_groups[0]["lr"]
-            raise TrainingError(
-                f"The training loss became {loss} at step {step + 1} of {len(train)} in epoch {state.epoch + 1} "
-                f"(learning rate {rate:.3g}, precision {recipe.precision.name}); what was saved before is "
-                f"kept: try a lower learning rate, a warm-up, or precision float32."
-            )
+    for step, (objective, loss, metric) in enumerate(torch.stack(pending).tolist(), start=first):
+        if not math.isfinite(objective):
+            raise diverged(f"training loss became {objective} at step {step + 1} of {len(train)}", state, recipe)
         images = train.bounds[step + 1] - train.bounds[step]
         state.images += images
         state.loss_sum += loss * images
@@ -180,9 +191,20 @@ def add_up(pending: list[Tensor], state: State, recipe: Recipe, train: Batches) 
     pending.clear()
 
 
+def diverged(what: str, state: State, recipe: Recipe) -> TrainingError:
+    """The error for a number that is none, with all one needs to know about it."""
+    rate = recipe.optimiser.param_groups[0]["lr"]
+    return TrainingError(
+        f"The {what} in epoch {state.epoch + 1} (learning rate {rate:.3g}, precision {recipe.precision.name}); what "
+        f"was saved before is kept: try a lower learning rate, a warm-up, or precision float32."
+    )
+
+
 def finish_epoch(state: State, recipe: Recipe, val_loss: float, val_metric: float) -> bool:
     """Write the epoch's row, move ``state`` to the start of the next; tell whether this epoch is the best so far."""
     name = recipe.metric_name
+    if not math.isfinite(val_loss):
+        raise diverged(f"validation loss became {val_loss}", state, recipe)
     row = {
         "epoch": state.epoch + 1,
         "train_loss": state.loss_sum / state.images,

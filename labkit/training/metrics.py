@@ -38,7 +38,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     p, zz = right / n, Z95**2
     centre = (p + zz / (2 * n)) / (1 + zz / n)
     half = Z95 * math.sqrt(p * (1 - p) / n + zz / (4 * n * n)) / (1 + zz / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return (centre - half if right > 0 else 0.0), (centre + half if right < n else 1.0)
 
 
 def bootstrap(values: np.ndarray, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
@@ -54,7 +54,7 @@ def bootstrap(values: np.ndarray, draws: int = 2000, seed: int = 0) -> tuple[flo
 
 def confusion_matrix(targets: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
     """(K, K) counts: row = true class, column = predicted class; targets and predictions are (N,) class numbers."""
-    pairs = np.asarray(targets) * num_classes + np.asarray(predictions)
+    pairs = np.asarray(targets, dtype=np.int64) * num_classes + np.asarray(predictions, dtype=np.int64)
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
@@ -74,14 +74,17 @@ def selection_optimism(scores: np.ndarray, draws: int = 500, seed: int = 0) -> t
     """By how much choosing the best epoch on some images flatters the score on these images: mean and 95 % range.
 
     ``scores`` (epochs, N) holds the metric of each image after each epoch. Each draw halves the images at random,
-    chooses the epoch that is best on one half, and compares this half's score with the other's at that epoch. On
-    average the difference is 0 for an epoch chosen without looking.
+    chooses on either half the epoch that is best there, and compares that half's score with the other's at that
+    epoch; the two differences are averaged, so that a pair of halves that like the same epoch gives exactly 0.
+    NaN for fewer than two epochs or images.
     """
+    if min(scores.shape) < 2:
+        return math.nan, math.nan, math.nan
     rng, gaps = np.random.default_rng(seed), []
     for _ in range(draws):
-        order = rng.permutation(scores.shape[1])
-        seen, unseen = np.array_split(order, 2)
-        epoch = int(scores[:, seen].mean(axis=1).argmax())
-        gaps.append(scores[epoch, seen].mean() - scores[epoch, unseen].mean())
+        first, second = np.array_split(rng.permutation(scores.shape[1]), 2)
+        a, b = scores[:, first].mean(axis=1), scores[:, second].mean(axis=1)  # (epochs,)
+        liked_by_a, liked_by_b = int(a.argmax()), int(b.argmax())
+        gaps.append((a[liked_by_a] - b[liked_by_a] + b[liked_by_b] - a[liked_by_b]) / 2)
     low, high = np.quantile(gaps, [0.025, 0.975])
     return float(np.mean(gaps)), float(low), float(high)
