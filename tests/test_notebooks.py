@@ -281,18 +281,37 @@ def test_a_run_that_takes_too_long_is_stopped_and_says_so(tmp_path: Path) -> Non
     assert "longer than 20 s" in finished.stderr
 
 
-def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+def test_of_two_that_start_at_once_one_is_refused_and_the_other_unharmed(tmp_path: Path) -> None:
     words = ["run", "01", *SLOW, "-p", "source", "sample", "--out", tmp_path]
-    process = subprocess.Popen(labkit(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    both = [subprocess.Popen(labkit(*words), stderr=subprocess.PIPE, text=True) for _ in range(2)]
     try:
+        wait_for(lambda: any(process.poll() is not None for process in both))
+        refused, going = sorted(both, key=lambda process: process.poll() is None)
+        assert refused.returncode == 2
+        assert "in use by another process" in refused.stderr.read()
         wait_for(lambda: training_has_begun(tmp_path))
-        second = run(*words)
-        assert second.returncode == 2
-        assert "in use by another process" in second.stderr
+        assert read_manifest(only_run(tmp_path))["status"] == "running"
+        going.send_signal(signal.SIGTERM)
+        assert going.wait(60) == 130
     finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 130
+        for process in both:
+            process.kill()
     assert read_manifest(only_run(tmp_path))["status"] == "interrupted"
+
+
+def test_an_odd_place_is_a_place(tmp_path: Path) -> None:
+    out = tmp_path / "läufe {x} 'y' 中文"
+    finished = run("run", "01", *SMALL, "-p", "epochs", "1", "-p", "source", "sample", "--out", out, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert (only_run(out) / "notebook.ipynb").exists()
+
+
+def test_a_relative_data_folder_is_meant_from_where_one_stands(tmp_path: Path) -> None:
+    write_idx(tmp_path / "mine", classes=10)
+    words = ["run", "01", *SMALL, "-p", "epochs", "1", "--out", "here"]
+    finished = run(*words, cwd=tmp_path, env=os.environ | {"LABKIT_DATA": "mine"})
+    assert finished.returncode == 0, finished.stderr
+    assert "data in the MNIST layout" in finished.stdout
 
 
 def test_data_list_says_what_is_there(tmp_path: Path) -> None:
