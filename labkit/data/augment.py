@@ -41,7 +41,7 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training image: each range is drawn from uniformly, once an image and epoch."""
+    """What may happen to a training image: each range is drawn from uniformly, once per image and epoch."""
 
     degrees: float = 0.0  # rotation by -degrees … +degrees
     translate: float = 0.0  # shift by up to this share of the side, each way

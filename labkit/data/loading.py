@@ -1,4 +1,4 @@
-"""Images in memory, cut into batches: one tensor operation a batch instead of one Python call an image."""
+"""Images in memory, cut into batches: one tensor operation per batch instead of one Python call per image."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The labs, one module a notebook; found by the notebook's name."""
+"""The labs, one module per notebook; found by the notebook's name."""
 
 from importlib import import_module
 from types import ModuleType

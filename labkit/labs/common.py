@@ -71,8 +71,9 @@ def experiments(lab: ModuleType) -> dict[str, dict[str, Any]]:
 
 
 def experiment_files(notebook: Path) -> list[Path]:
-    """``experiments/<notebook>/*.yaml`` beside a notebook."""
-    return sorted((notebook.parent / "experiments" / notebook.stem).glob("*.yaml"))
+    """``experiments/<notebook>/*.yaml`` beside a notebook; for a copy that lies elsewhere, the workbook's own."""
+    folders = [root / "experiments" / notebook.stem for root in (notebook.parent, project_root() / "notebooks")]
+    return sorted(next((folder for folder in folders if folder.is_dir()), folders[0]).glob("*.yaml"))
 
 
 def read_experiment(notebook: Path, experiment: str) -> dict[str, Any]:

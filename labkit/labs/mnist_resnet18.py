@@ -68,7 +68,7 @@ class Data:
     class_names: list[str]
 
     def facts(self) -> dict[str, Any]:
-        """For the manifest: how many images a part has, and a fingerprint of which they are."""
+        """For the manifest: how many images per part has, and a fingerprint of which they are."""
         parts = {"train": self.train, "validation": self.val, "test": self.test}
         return {
             "counts": {name: len(split) for name, split in parts.items()},
@@ -144,7 +144,7 @@ def blocks(model: ResNet) -> dict[str, nn.Module]:
 
 
 def lesion_study(model: ResNet, batches: Batches, precision: Precision) -> pd.DataFrame:
-    """Accuracy on ``batches`` with each block's branch cut, and with its way round cut: a row a block, shares."""
+    """Accuracy on ``batches`` with each block's branch cut, and with its way round cut: one row per block, shares."""
 
     def score(block: nn.Module, part: str) -> float:
         with lesion(block, part):

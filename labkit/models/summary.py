@@ -11,7 +11,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def architecture(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame:
-    """One row a layer with parameters or a kernel, in the order of use: layer, output shape, kernel, parameters.
+    """One row per layer with parameters or a kernel, in the order of use: layer, output shape, kernel, parameters.
 
     ``input_shape`` is (C, H, W). The parameters add up to those of the model. One blank image runs through the model,
     in evaluation mode; the model is left as it was.

@@ -23,7 +23,7 @@ def part_sizes(parts: Mapping[str, Split]) -> pd.DataFrame:
 
 
 def class_counts(parts: Mapping[str, Split], class_names: list[str]) -> pd.DataFrame:
-    """Images a class (rows) in each part (columns)."""
+    """Images per class (rows) in each part (columns)."""
     counts = {name: np.bincount(split.labels, minlength=len(class_names)) for name, split in parts.items()}
     return pd.DataFrame({"class": class_names, **counts})
 
@@ -42,7 +42,7 @@ def batch_statistics(images: Tensor) -> pd.DataFrame:
 
 
 def predictions(logits: Tensor, labels: Tensor, samples: np.ndarray, class_names: list[str]) -> pd.DataFrame:
-    """One row an image from logits (N, K): sample, true and predicted class, confidence, loss in nats, correct."""
+    """One row per image from logits (N, K): sample, true and predicted class, confidence, loss in nats, correct."""
     log_p = logits.double().log_softmax(dim=1)
     p, predicted = log_p.exp().max(dim=1)
     names = np.asarray(class_names)

@@ -2,7 +2,7 @@
 
 ``fit`` trains a model for some epochs, scores it on validation data after each, keeps the best weights, and can be
 stopped and taken up again at any step. It has no random state of its own: order, augmentation and dropout of every
-step follow from (seed, epoch, step), so a resumed training repeats the uninterrupted one to the bit.
+step follow from (seed, epoch, step), so a resumed training repeats the uninterrupted one, on a CPU to the bit.
 """
 
 import math
@@ -25,7 +25,7 @@ from labkit.training.optim import Schedule
 from labkit.training.precision import Precision
 
 LOOK_EVERY = 0.2  # seconds between two looks at the losses
-PerImage = Callable[[Tensor, Tensor], Tensor]  # (logits, targets) -> one value an image, (N,)
+PerImage = Callable[[Tensor, Tensor], Tensor]  # (logits, targets) -> one value per image, (N,)
 Row = dict[str, float]  # one line of history.csv
 
 
@@ -76,7 +76,7 @@ class Observer(Protocol):
 def fit(
     model: nn.Module, train: Batches, val: Batches, recipe: Recipe, folder: Path, observers: Sequence[Observer] = ()
 ) -> list[Row]:
-    """Train ``model`` by ``recipe`` and return the history, one row an epoch; the model then holds the best weights.
+    """Train ``model`` by ``recipe`` and return the history, one row per epoch; the model then holds the best weights.
 
     ``folder`` receives ``best.safetensors`` (weights of the epoch with the highest validation metric; of equals, the
     lower validation loss) and ``last.safetensors`` (everything needed to go on). If ``last`` is there already,

@@ -1,4 +1,4 @@
-"""Scores, one number an image, and what they add up to.
+"""Scores, one number per image, and what they add up to.
 
 A metric here is a function ``(logits, targets) -> (N,)``. Means over images then cannot depend on the batch size, on
 the order or on the number of processes, and a bootstrap or an interval has something to work on.

@@ -1,4 +1,4 @@
-"""Live progress: a bar with loss, metric and time left in Jupyter and a terminal, else a plain line an epoch."""
+"""Live progress: a bar with loss, metric and time left in Jupyter and a terminal, else a plain line per epoch."""
 
 import math
 import sys
