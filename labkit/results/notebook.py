@@ -12,6 +12,9 @@ from IPython import get_ipython
 from IPython.display import Image, Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
 
 from labkit.data.sources import Source
 from labkit.files import write_atomic
@@ -30,7 +33,12 @@ FORMATTERS: dict[str, Callable[[Any], str]] = {
 
 def show_source(*things: Any) -> None:
     """Show the source code of classes and functions of labkit: the very code that runs."""
-    say("```python\n" + "\n\n".join(inspect.getsource(thing) for thing in things) + "```")
+    source = "\n\n".join(inspect.getsource(thing) for thing in things)
+    # Styles within the tags, since JupyterLab, GitHub and HTML exports each style code their own way, or not at all.
+    html = highlight(
+        source, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, prestyles="font-family: monospace")
+    )
+    display({"text/plain": source, "text/html": html}, raw=True)
 
 
 def say(text: str) -> None:

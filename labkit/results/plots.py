@@ -51,6 +51,7 @@ def plot_curve(history: pd.DataFrame, name: str, *, chosen: int | None = None, a
     if chosen is not None:
         y = history.loc[history["epoch"] == chosen, f"val_{name}"].iloc[0]
         ax.plot(chosen, y, marker="o", ms=12, mfc="none", mec="black", ls="none", label=f"chosen epoch {chosen}")
+    ax.set_xlim(0.5, len(history) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel=name + (" (nats)" if name == "loss" else ""), title=name.capitalize() + " by epoch")
     if name == "loss":
@@ -209,5 +210,5 @@ def plot_loss_against_accuracy(points: pd.DataFrame, *, ax: Axes | None = None) 
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(mpl.ticker.NullFormatter())
-    ax.legend()
+    ax.legend(loc="lower right")
     return ax

@@ -33,10 +33,10 @@ def batch_statistics(images: Tensor) -> pd.DataFrame:
     facts = {
         "shape": " × ".join(map(str, images.shape)),
         "type": str(images.dtype).removeprefix("torch."),
-        "mean": round(images.mean().item(), 3),
-        "standard deviation": round(images.std().item(), 3),
-        "smallest": round(images.min().item(), 3),
-        "largest": round(images.max().item(), 3),
+        "mean": f"{images.mean().item():.3f}",
+        "standard deviation": f"{images.std().item():.3f}",
+        "smallest": f"{images.min().item():.3f}",
+        "largest": f"{images.max().item():.3f}",
     }
     return pd.DataFrame([facts])
 

@@ -84,7 +84,8 @@ def lesions(table: pd.DataFrame, uncut: float) -> str:
         f"{percent(branch.median())} (median over "
         f"{len(table)} blocks; worst {percent(branch.min())}, block {weakest['block']}); with one way "
         f"round cut, {percent(way.median())} "
-        f"(median; best {percent(way.max())})."
+        f"(median; best {percent(way.max())}). Once trained, it misses "
+        f"{'a branch more than a way round' if branch.median() < way.median() else 'a way round more than a branch'}."
     )
 
 

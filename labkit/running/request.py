@@ -38,7 +38,10 @@ def make_request(
         asked["data_root"] = str(Path(data or str(asked["data_root"])).expanduser().resolve())
     lab = lab_of(notebook.stem)
     params = lab.Parameters.checked(defaults | asked)
-    source = lab.find_data(params)
+    try:
+        source = lab.find_data(params)
+    except OSError as error:
+        raise RequestError(f"{error.filename or 'The data folder'} cannot be used ({error.strerror}).") from error
     given = {key: value for key, value in params.model_dump().items() if value != defaults.get(key)}
     return Request(notebook, lab, params, given, source, common.run_folder(lab, params, source, out))
 
