@@ -261,7 +261,7 @@ def test_predictions_and_results() -> None:
     assert results["accuracy"]["low"] < 2 / 3 < results["accuracy"]["high"]
     matrix = tables.confusion(table, ["cat", "dog"])
     assert matrix.to_numpy().tolist() == [[1, 0], [1, 1]]
-    assert "made 1 time, is reading dog as cat" in words.confusion(matrix)
+    assert "made once, is reading dog as cat" in words.confusion(matrix)
     assert tables.class_scores(matrix)["accuracy"].tolist() == [1, 0.5]
 
 

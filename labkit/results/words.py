@@ -19,31 +19,24 @@ def class_counts(counts: pd.DataFrame) -> str:
 
 def learning_rate(rates: pd.DataFrame) -> str:
     """The table of ``tables.planned_rates``."""
-    top = rates.loc[rates["learning_rate"].idxmax()]
-    first, last = rates["learning_rate"].iloc[0], rates["learning_rate"].iloc[-1]
+    top, first, last = rates.loc[rates["learning_rate"].idxmax()], rates.iloc[0], rates.iloc[-1]
     return (
-        f"The learning rate starts at {first:.2g}, is highest with {top['learning_rate']:.2g} at "
-        f"{top['epoch']:.1f} epochs, "
-        f"and ends at {last:.2g} after {rates['epoch'].iloc[-1]:.0f}."
+        f"The learning rate starts at {first['learning_rate']:.2g}, is highest with {top['learning_rate']:.2g} "
+        f"at {top['epoch']:.1f} epochs, and ends at {last['learning_rate']:.2g} after {last['epoch']:.0f}."
     )
 
 
 def history(table: pd.DataFrame, metric: str, chosen: int) -> str:
     """Training as a sentence: where the validation scores began, where they ended, which epoch was chosen."""
-    scores, losses = table[f"val_{metric}"], table["val_loss"]
-    best = table.loc[table["epoch"] == chosen].iloc[0]
+    first, last, best = (table[table["epoch"] == epoch].iloc[0] for epoch in (1, len(table), chosen))
+    begin, end, kept = (percent(row[f"val_{metric}"]) for row in (first, last, best))
     if len(table) == 1:
-        return (
-            f"After one epoch the validation {metric} is {percent(scores.iloc[0])} at a loss of {losses.iloc[0]:.3f}."
-        )
-    direction = "rises" if scores.iloc[-1] > scores.iloc[0] else "goes"
+        return f"After one epoch the validation {metric} is {begin} at a loss of {first['val_loss']:.3f}."
+    verb = "rises" if last[f"val_{metric}"] > first[f"val_{metric}"] else "goes"
     return (
-        f"Over {len(table)} epochs the validation {metric} {direction} from {percent(scores.iloc[0])} to "
-        f"{percent(scores.iloc[-1])} "
-        f"and the validation loss goes from {losses.iloc[0]:.3f} to {losses.iloc[-1]:.3f}; epoch "
-        f"{chosen} is chosen, with "
-        f"{percent(best[f'val_{metric}'])}. In the last epoch the training {metric} is "
-        f"{percent(table[f'train_{metric}'].iloc[-1])}."
+        f"Over {len(table)} epochs the validation {metric} {verb} from {begin} to {end} and the validation loss goes "
+        f"from {first['val_loss']:.3f} to {last['val_loss']:.3f}; epoch {chosen} is chosen, with {kept}. "
+        f"In the last epoch the training {metric} is {percent(last[f'train_{metric}'])}."
     )
 
 
@@ -51,10 +44,10 @@ def per_class(scores: pd.DataFrame) -> str:
     """The table of ``tables.class_scores``."""
     known = scores.dropna(subset="accuracy").sort_values("accuracy")
     worst, best = known.iloc[0], known.iloc[-1]
+    interval = f"{percent(worst['low'])} to {percent(worst['high'])}"
     return (
-        f"Test accuracy per class lies between {percent(worst['accuracy'])} ({worst['class']}; interval "
-        f"{percent(worst['low'])} to "
-        f"{percent(worst['high'])}) and {percent(best['accuracy'])} ({best['class']})."
+        f"Test accuracy per class lies between {percent(worst['accuracy'])} ({worst['class']}; interval {interval}) "
+        f"and {percent(best['accuracy'])} ({best['class']})."
     )
 
 
@@ -66,26 +59,25 @@ def confusion(matrix: pd.DataFrame) -> str:
     if not counts.sum():
         return f"All {total:,} images are on the diagonal: there is no mistake."
     row, column = np.unravel_index(counts.argmax(), counts.shape)
+    often = "once" if counts.max() == 1 else f"{counts.max()} times"
     pairs = int((counts == counts.max()).sum())
     also = f" ({pairs} pairs of classes share this count)" if pairs > 1 else ""
     return (
-        f"{counts.sum():,} of {total:,} images are off the diagonal. The most frequent mistake, made {counts.max()} "
-        f"time{'s' if counts.max() > 1 else ''}, is "
+        f"{counts.sum():,} of {total:,} images are off the diagonal. The most frequent mistake, made {often}, is "
         f"reading {matrix.index[row]} as {matrix.columns[column]}{also}."
     )
 
 
 def lesions(table: pd.DataFrame, uncut: float) -> str:
-    """The lesion study: how much each kind of cut costs, and which blocks suffer most."""
+    """The lesion study: how much each kind of cut costs, and which block suffers most."""
     branch, way = table["branch cut"], table["way round cut"]
-    weakest = table.loc[branch.idxmin()]
+    weakest = table["block"][branch.idxmin()]
+    missed = "a branch more than a way round" if branch.median() < way.median() else "a way round more than a branch"
     return (
         f"Uncut, the network reads {percent(uncut)} of these images. With one branch cut it still reads "
-        f"{percent(branch.median())} (median over "
-        f"{len(table)} blocks; worst {percent(branch.min())}, block {weakest['block']}); with one way "
-        f"round cut, {percent(way.median())} "
-        f"(median; best {percent(way.max())}). Once trained, it misses "
-        f"{'a branch more than a way round' if branch.median() < way.median() else 'a way round more than a branch'}."
+        f"{percent(branch.median())} (median of {len(table)} blocks; worst {percent(branch.min())}, block {weakest}), "
+        f"with one way round cut, {percent(way.median())} (median; worst {percent(way.min())}). "
+        f"Once trained, it misses {missed}."
     )
 
 
@@ -130,15 +122,13 @@ def loss_against_accuracy(points: pd.DataFrame, reported: tuple[float, float]) -
     accuracy, loss = reported
     ours = points[points["what"] != "reported"]
     near = ours.loc[(ours["accuracy"] - accuracy).abs().idxmin()]
-    each = loss / (1 - accuracy)
+    wrong = 1 - accuracy
     hidden = (ours["accuracy"] == 1).any()
     return (
-        f"Nearest to the reported accuracy of {percent(accuracy)} in this run are "
-        f"{percent(near['accuracy'])} ({near['what']}), "
-        f"with a mean loss of {near['loss']:.3f}; the report gives {loss:.4f}, {loss / near['loss']:.1f} "
-        f"times as much. If the "
-        f"{percent(1 - accuracy)} of wrong images carried all of it, each would have a loss of "
-        f"{each:.0f} nats: the network "
-        f"would have given its true class a probability of e^−{each:.0f}."
+        f"Nearest to the reported accuracy of {percent(accuracy)} in this run are {percent(near['accuracy'])} "
+        f"({near['what']}), with a mean loss of {near['loss']:.3f}; the report gives {loss:.4f}, "
+        f"{loss / near['loss']:.1f} times as much. If the {percent(wrong)} of wrong images carried all of it, each "
+        f"would have a loss of {loss / wrong:.0f} nats: the network would have given its true class a probability of "
+        f"e^−{loss / wrong:.0f}."
         + (" (A score without any mistake has no place on a logarithmic axis.)" if hidden else "")
     )
