@@ -11,8 +11,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 STYLE = {
@@ -43,6 +44,13 @@ def _axes(ax: Axes | None, width: float = 5.0, height: float = 3.2) -> Axes:
     return ax if ax is not None else plt.subplots(figsize=(width, height))[1]
 
 
+def _plain_log_ticks(axis: Axis) -> None:
+    """Label 1, 2, 3 and 5 of every decade, in plain numbers: scores often span less than one decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def plot_curve(history: pd.DataFrame, name: str, *, chosen: int | None = None, ax: Axes | None = None) -> Axes:
     """Training and validation ``name`` (``loss`` or a metric) by epoch; ``chosen`` marks the epoch that is kept."""
     ax = _axes(ax)
@@ -56,8 +64,7 @@ def plot_curve(history: pd.DataFrame, name: str, *, chosen: int | None = None, a
     ax.set(xlabel="epoch", ylabel=name + (" (nats)" if name == "loss" else ""), title=name.capitalize() + " by epoch")
     if name == "loss":
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        _plain_log_ticks(ax.yaxis)
     ax.legend()
     return ax
 
@@ -208,7 +215,6 @@ def plot_loss_against_accuracy(points: pd.DataFrame, *, ax: Axes | None = None) 
         title="Loss and accuracy belong together",
     )
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(mpl.ticker.NullFormatter())
+        _plain_log_ticks(axis)
     ax.legend(loc="lower right")
     return ax
