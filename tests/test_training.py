@@ -213,3 +213,15 @@ def test_progress_without_a_screen_is_a_line_an_epoch(
 
 def test_clock() -> None:
     assert [clock(s) for s in (5, 65, 3661, float("nan"))] == ["0:05", "1:05", "1:01:01", "-:--"]
+
+
+def test_a_stop_while_the_last_epoch_is_saved_is_still_an_interruption(tiny: lab.Parameters, tmp_path: Path) -> None:
+    class StopAtTheEnd(StopAt):
+        def on_epoch(self, history: list[dict], val_scores: np.ndarray) -> None:
+            if len(history) == tiny.epochs:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(tiny, tmp_path, [StopAtTheEnd(99, 0)])
+    assert caught.type is KeyboardInterrupt  # by this name the manifest says "interrupted"
+    assert read_checkpoint(tmp_path / "last.safetensors")[1]["state"]["epoch"] == tiny.epochs

@@ -31,7 +31,6 @@ def find(root: Path, source: str = "auto", asked_for: bool = False, published: d
     check_root(root, asked_for and source != "download")
     if source == "download":
         download(root, published)
-        return _published(root, published)
     there = [path for path in LAYOUT if (root / path).exists()]
     if source == "sample" or (source == "auto" and not there):
         root = samples.handwritten_digits(root)
@@ -43,13 +42,8 @@ def find(root: Path, source: str = "auto", asked_for: bool = False, published: d
             f"source='download' to fetch them or source='sample' to work on the small sample."
         )
     check_files(root)
-    return describe(root, list(LAYOUT), published, "official", UNKNOWN)
-
-
-def _published(root: Path, published: dict[str, Any]) -> Source:
-    check_files(root)
     found = describe(root, list(LAYOUT), published, "official", UNKNOWN)
-    if not found.verified:
+    if source == "download" and not found.verified:
         raise DataError(
             f"The files in {root / 'MNIST' / 'raw'} are not the published MNIST, and a download does not overwrite "
             f"them: move them away, give another folder, or take source='official' to work with them."
@@ -65,8 +59,7 @@ def check_files(root: Path) -> None:
         if shapes[images][0] != shapes[labels][0]:
             raise DataError(
                 f"{root / images} holds {shapes[images][0]} images but {root / labels} holds "
-                f"{shapes[labels][0]} labels: "
-                f"they are not a pair; replace both with the published files."
+                f"{shapes[labels][0]} labels: they are not a pair; replace both with the published files."
             )
 
 

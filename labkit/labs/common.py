@@ -88,7 +88,7 @@ def read_experiment(notebook: Path, experiment: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} is not a YAML file ({str(error).splitlines()[0]}): mend it.") from error
     if not isinstance(values, Mapping):
-        raise RequestError(f"{path} must hold lines of the form 'name: value', one a parameter.")
+        raise RequestError(f"{path} must hold lines of the form 'name: value', one per parameter.")
     return dict(values)
 
 

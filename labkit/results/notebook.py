@@ -2,7 +2,6 @@
 
 import inspect
 import io
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -97,7 +96,7 @@ def watch_cells(run: Run) -> None:
     def after_cell(result: Any) -> None:
         error = result.error_in_exec or result.error_before_exec
         if error is not None:
-            run.fail(error, cell=result.execution_count, message=re.sub(r"\x1b\[[0-9;]*m", "", str(error)))
+            run.fail(error, cell=result.execution_count)
 
     for earlier in getattr(shell, "_labkit_watchers", []):
         shell.events.unregister("post_run_cell", earlier)

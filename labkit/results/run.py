@@ -9,6 +9,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -73,7 +74,8 @@ class Run:
             _empty(folder)
             before = {}
         self.before = before.get("status", "")
-        self.same_code = before.get("code", {}).get("sha256") in (None, code_version(facts["notebook"])["sha256"])
+        self.code = code_version(facts["notebook"])
+        self.same_code = before.get("code", {}).get("sha256") in (None, self.code["sha256"])
         self.began, self.has_results = time.time(), False
         self.manifest = before or {"status": "running", **facts, "started": _now(), "seconds": 0.0, "sessions": []}
         if self.before != "completed":
@@ -86,13 +88,9 @@ class Run:
         """Write down that somebody sat down to this run or went on with it, on which machine and with which code."""
         self.log(f"opened: {self.story()}")
         if self.before != "completed":
-            code, machine = code_version(self.manifest["notebook"]), environment()
-            session = {
-                "started": _now(),
-                "code": code["sha256"],
-                **{k: self.manifest[k] for k in ("device", "precision")},
-            }
-            self.record(code=code, environment=machine, sessions=[*self.manifest["sessions"], session])
+            session = {"started": _now(), "code": self.code["sha256"]}
+            session |= {name: self.manifest[name] for name in ("device", "precision")}
+            self.record(code=self.code, environment=environment(), sessions=[*self.manifest["sessions"], session])
 
     def go_on(self) -> None:
         """The training is under way (again): a failed or interrupted run is running once more."""
@@ -168,13 +166,12 @@ class Run:
             raise RequestError(f"The run in {self.folder} is not complete: run the cells above first, from the top.")
         self._close("completed", None)
 
-    def fail(self, error: BaseException | None, cell: Any = None, kind: str = "", message: str = "") -> None:
+    def fail(self, error: BaseException, cell: int | None = None) -> None:
         """Say in the manifest how and where the run ended; a run that was complete stays so."""
         if self.before == "completed" or self.manifest["status"] in FINISHED:
             return
-        kind = kind or type(error).__name__
-        status = "interrupted" if kind == "KeyboardInterrupt" else "failed"
-        self._close(status, {"type": kind, "message": message or str(error), "cell": cell})
+        kind, message = type(error).__name__, re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # some messages bring colours
+        self._close(_status_after(kind), {"type": kind, "message": message, "cell": cell})
 
     def release(self) -> None:
         """Give up the folder."""
@@ -199,8 +196,12 @@ def end_from_outside(folder: Path, token: str, error: Mapping[str, Any], unless:
     """
     manifest = _read(folder)
     if manifest and manifest.get("token") == token and manifest.get("status") not in unless:
-        status = "interrupted" if error["type"] == "KeyboardInterrupt" else "failed"
-        write_json(folder / "manifest.json", manifest | {"status": status, "error": dict(error), "finished": _now()})
+        ending = {"status": _status_after(error["type"]), "error": dict(error), "finished": _now()}
+        write_json(folder / "manifest.json", manifest | ending)
+
+
+def _status_after(error: str) -> str:
+    return "interrupted" if error == "KeyboardInterrupt" else "failed"
 
 
 _LOCKS: dict[Path, FileLock] = {}

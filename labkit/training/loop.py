@@ -97,19 +97,19 @@ def fit(
         save_checkpoint(last, model, facts, recipe.optimiser)
 
     with deferred_interrupt() as interrupt:
-        while state.epoch < recipe.epochs and not recipe.stop_early(state.scores(recipe.metric_name)):
-            try:
+        try:
+            while state.epoch < recipe.epochs and not recipe.stop_early(state.scores(recipe.metric_name)):
                 train_epoch(model, train, recipe, state, scaler, observers, interrupt)
                 val_losses, val_scores = evaluate(model, val, recipe.loss, recipe.metric, recipe.precision, interrupt)
-            except StoppedBetweenSteps as stopped:
+                if finish_epoch(state, recipe, float(val_losses.mean()), float(val_scores.mean())):
+                    save_checkpoint(best, model, state.history[-1])
+                for observer in observers:
+                    observer.on_epoch(state.history, val_scores)
                 save_last()
-                raise KeyboardInterrupt(*stopped.args) from None
-            if finish_epoch(state, recipe, float(val_losses.mean()), float(val_scores.mean())):
-                save_checkpoint(best, model, state.history[-1])
-            for observer in observers:
-                observer.on_epoch(state.history, val_scores)
+            interrupt.check()  # a stop that came while the last epoch was saved
+        except StoppedBetweenSteps as stopped:
             save_last()
-        interrupt.check()  # a stop that came while the last epoch was saved
+            raise KeyboardInterrupt(*stopped.args) from None
     load_checkpoint(best, model)
     return state.history
 
