@@ -4,12 +4,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
 from labkit.errors import LabError, RequestError
 
+PATH = click.Path(path_type=Path)
 EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 130}
 
 
@@ -74,9 +76,11 @@ def _run_one(request: Any, fresh: bool, timeout: float) -> int:
 
     outcome, title = execute(request, fresh, timeout), f"{request.notebook.stem}  {request.params.experiment}"
     if outcome.status == "completed":
-        scores = [describe(name, result) for name, result in outcome.results().items() if name != "loss"]
+        from labkit.results.mask_tables import say_metric
+
+        score = say_metric(request.lab.METRIC, outcome.results()[request.lab.METRIC])
         again = outcome.reuse() if outcome.reused else f"{outcome.seconds:.0f} s"
-        click.echo("  ".join([title, request.source.name, *scores, again, str(outcome.folder)]))
+        click.echo("  ".join([title, request.source.name, score, again, str(outcome.folder)]))
     else:
         error = outcome.manifest.get("error") or {}
         where = f" in cell {error['cell']}" if error.get("cell") else ""
@@ -85,10 +89,39 @@ def _run_one(request: Any, fresh: bool, timeout: float) -> int:
     return EXIT_CODES.get(outcome.status, 1)
 
 
-def describe(metric: str, result: dict[str, Any]) -> str:
-    """``test accuracy 98.06 % (95 % Wilson 96.04 to 99.05, n = 360)``."""
-    value, low, high = (100 * result[key] for key in ("value", "low", "high"))
-    return f"test {metric} {value:.2f} % ({result['interval']} {low:.2f} to {high:.2f}, n = {result['n']:,})"
+@app.command()
+@click.option("--run", "run_folder", required=True, type=PATH, help="Folder of a finished run.")
+@click.option("--image", required=True, type=PATH, help="An image, or a folder of images.")
+@click.option("--output", type=PATH, help="Where the mask goes: a PNG file, or a folder for a folder.")
+@click.option("--overlay", type=PATH, help="Also write the image with the mask in colour.")
+@click.option("--probability", type=PATH, help="Also write the probability of every pixel, 0 to 255.")
+@click.option("--device", default="auto", show_default=True, help="auto, cuda, mps or cpu.")
+def predict(
+    run_folder: Path, image: Path, output: Path | None, overlay: Path | None, probability: Path | None, device: str
+) -> None:
+    """Use the model of a run on new images: write masks of their own size, or print classes with probabilities."""
+    with _errors_as_sentences():
+        from labkit.running import predict as prediction
+
+        jobs = prediction.pairs(image, output)
+        photos = [(path, prediction.read_photo(path), target) for path, target in jobs]
+        predictor = prediction.load_predictor(run_folder, device)
+        if predictor.class_names:
+            for path, photo, _ in photos:
+                first, *rest = predictor.classes(photo)
+                others = ", ".join(f"{name} {p:.3f}" for name, p in rest[:2])
+                click.echo(f"{path}  {first[0]} {first[1]:.3f}  (then {others})")
+            return
+        if output is None:
+            raise RequestError("The run is a segmentation, so say where the mask goes: --output FILE.")
+        for path, photo, target in photos:
+            p = predictor.probability(photo)
+            prediction.save_png(target, prediction.mask_of(p))
+            for folder, drawn in ((overlay, prediction.overlay_of), (probability, prediction.grey_of)):
+                if folder is not None:
+                    place = prediction.pairs(image, folder)[[job[0] for job in jobs].index(path)][1]
+                    prediction.save_png(place, drawn(photo, p))
+            click.echo(f"{path}  foreground {100 * (p > 0.5).mean():.1f} % of {photo.width} × {photo.height}  {target}")
 
 
 @app.group()
@@ -101,17 +134,17 @@ def data() -> None:
 def data_list(root: str) -> None:
     """Say which data sets are there, and whether they are the published ones."""
     with _errors_as_sentences():
-        from labkit.data import mnist
+        from labkit.data import liver, mnist, pets
         from labkit.data.sources import registry
         from labkit.paths import data_root, data_root_is_named
 
-        facts = registry()["mnist"]
-        try:
-            found = mnist.find(data_root(root), "official", data_root_is_named(root))
-            state = "the published files" if found.verified else "files of the right format, but not the published ones"
-        except LabError as error:
-            state = str(error)
-        click.echo(f"mnist  {facts['what']} ({facts['licence']}, {facts['megabytes']} MB)\n  {state}")
+        for (name, facts), finder in zip(registry().items(), (mnist, liver, pets), strict=True):
+            try:
+                found = finder.find(data_root(root), "official", data_root_is_named(root))
+                state = f"{found.name}. {found.caveat()}".replace("**", "")
+            except LabError as error:
+                state = str(error)
+            click.echo(f"{name}  {facts['what']} ({facts['licence']}, {facts['megabytes']} MB)\n  {state}")
 
 
 @data.command("get")

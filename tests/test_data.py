@@ -126,7 +126,7 @@ def test_validation_is_split_off_class_by_class(tmp_path: Path) -> None:
     train, val = mnist.split_off_validation(pool, 0.2, seed=3)
     assert set(train.samples).isdisjoint(val.samples)
     assert set(train.samples) | set(val.samples) == set(range(200))
-    assert np.bincount(val.labels).tolist() == [4] * 10
+    assert np.bincount(val.targets).tolist() == [4] * 10
     assert not np.array_equal(val.samples, mnist.split_off_validation(pool, 0.2, seed=4)[1].samples)
 
 

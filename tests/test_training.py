@@ -151,7 +151,7 @@ def test_scores_do_not_depend_on_the_batch_size(tiny: lab.Parameters) -> None:
         np.testing.assert_allclose(losses, results[0][0], atol=1e-5)
         np.testing.assert_array_equal(scores, results[0][1])
     logits = predict(model, lab.batches(tiny, data.test), precision)
-    assert np.array_equal(accuracy(logits, data.test.labels).numpy(), results[0][1])
+    assert np.array_equal(accuracy(logits, data.test.targets).numpy(), results[0][1])
 
 
 def test_float16_and_float32_train_too(tiny: lab.Parameters, tmp_path: Path) -> None:

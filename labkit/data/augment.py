@@ -48,8 +48,13 @@ class Augmentation:
     scale: float = 0.0  # scaled by 1 / (1 + scale) … 1 + scale, evenly in the logarithm
     flip: bool = False  # left-right, every second image
 
-    def __call__(self, images: Tensor, seed: int, epoch: int, samples: np.ndarray) -> Tensor:
-        """Augment images (N, C, H, W) in [0, 1]; ``samples`` (N,) are their numbers in the data set."""
+    def __call__(
+        self, images: Tensor, targets: Tensor, seed: int, epoch: int, samples: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        """Augment images (N, C, H, W) in [0, 1]; ``samples`` (N,) are their numbers in the data set.
+
+        The targets (N,) stay: what may vary does not change what an image shows.
+        """
         draws = uniform(seed, epoch, samples, 5)
         if self.flip:
             images = torch.where((draws[:, 0] < 0.5)[:, None, None, None], images.flip(-1), images)
@@ -57,4 +62,4 @@ class Augmentation:
             rotation, right, down, zoom = (2 * draws[:, 1:] - 1).unbind(1)  # each in [-1, 1)
             scale = torch.exp(zoom * math.log1p(self.scale))
             images = affine(images, rotation * self.degrees, right * self.translate, down * self.translate, scale)
-        return images
+        return images, targets

@@ -1,59 +1,100 @@
 """Images in memory, cut into batches: one tensor operation per batch instead of one Python call per image."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from labkit.data.augment import Augmentation, resize
+from labkit.data.augment import resize
+
+# (images (B, C, H, W) in [0, 1], targets, seed, epoch, samples (B,)) -> images and targets, changed together
+Augment = Callable[[Tensor, Tensor, int, int, np.ndarray], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some images of an array on disk, (N, C, H, W) uint8, read when they are asked for."""
+
+    array: np.ndarray
+    rows: np.ndarray  # (N,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return (len(self.rows), *self.array.shape[1:])
+
+    def __getitem__(self, places: np.ndarray | slice) -> Tensor:
+        return torch.from_numpy(self.array[np.atleast_1d(self.rows[places])])
+
+    def take(self, places: np.ndarray) -> "Rows":
+        """The images at ``places``, still on disk."""
+        return Rows(self.array, self.rows[places])
 
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a data set: images (N, C, H, W) uint8, labels (N,) int64, and their numbers in the source (N,)."""
+    """One part of a data set: images (N, C, H, W) uint8, targets, and their numbers in the source (N,).
 
-    images: Tensor
-    labels: Tensor
+    Targets are class numbers: (N,) int64 of whole images, or (N, H, W) uint8 of pixels (a mask).
+    """
+
+    images: Tensor | Rows
+    targets: Tensor
     samples: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def subset(self, index: np.ndarray) -> "Split":
         """The images at the places ``index`` (M,) of this split."""
-        return Split(self.images[index], self.labels[index], self.samples[index])
+        images = self.images.take(index) if isinstance(self.images, Rows) else self.images[index]
+        return Split(images, self.targets[index], self.samples[index])
 
     def fingerprint(self) -> str:
         """SHA-256 of which images these are, by their numbers in the source."""
         return hashlib.sha256(self.samples.astype("<i8").tobytes()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to every image before a network sees it: its size, then ``(x - mean) / std`` per channel."""
+
+    size: int
+    mean: tuple[float, ...]  # of the channels, for pixels in [0, 1]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Float images (N, C, H, W) in [0, 1] -> (N, C, size, size), roughly of mean 0 and standard deviation 1."""
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return (resize(images, self.size) - mean) / std
+
+
 @dataclass
 class Batches(Dataset):
-    """The batches of one epoch, in memory: item ``i`` is the whole batch ``i`` as (images, labels).
+    """The batches of one epoch: item ``i`` is the whole batch ``i`` as (images, targets).
 
-    Images come out as float32 (B, C, size, size), augmented if asked for, then normalised to
-    ``(x - mean) / std``; labels as int64 (B,). Order and augmentation follow from (seed, epoch, sample) alone, so
-    workers change the speed and nothing else.
+    Images come out as float32 (B, C, size, size), augmented together with their targets if asked for, then
+    preprocessed; targets as int64. Order and augmentation follow from (seed, epoch, sample) alone, so workers change
+    the speed and nothing else.
     """
 
     split: Split
     batch_size: int
-    mean: float
-    std: float
-    size: int
-    augmentation: Augmentation | None = None
+    preprocessing: Preprocessing
+    augmentation: Augment | None = None
     shuffle: bool = False
     seed: int = 0
     workers: int = 0
+    pin_memory: bool = False
     epoch: int = 0
 
     def __post_init__(self) -> None:
         starts = list(range(0, len(self.split), self.batch_size))
-        if len(starts) > 1 and len(self.split) - starts[-1] == 1:
+        if len(starts) > 1 and len(self.split) - starts[-1] == 1 < self.batch_size:
             starts.pop()  # batch normalisation cannot learn from a single image: it joins the batch before
         self.bounds = [*starts, len(self.split)]
 
@@ -70,20 +111,21 @@ class Batches(Dataset):
         return self.batch(self.order()[self.bounds[step] : self.bounds[step + 1]])
 
     def batch(self, places: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The images (B, C, size, size) and labels (B,) at the given places of the split."""
-        images = self.split.images[places].float() / 255
+        """The images (B, C, size, size) and targets at the given places of the split."""
+        images, targets = self.split.images[places].float() / 255, self.split.targets[places]
         if self.augmentation:
-            images = self.augmentation(images, self.seed, self.epoch, self.split.samples[places])
-        return (resize(images, self.size) - self.mean) / self.std, self.split.labels[places]
+            images, targets = self.augmentation(images, targets, self.seed, self.epoch, self.split.samples[places])
+        return self.preprocessing(images), targets.long()
 
     def from_step(self, epoch: int, step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of ``epoch`` from ``step`` on: the first ``step`` are not even looked at."""
         self.epoch = epoch
+        pin = self.pin_memory and torch.cuda.is_available()  # page-locked memory serves copies to a GPU only
         steps = range(step, len(self))
-        return iter(DataLoader(self, batch_size=None, sampler=steps, num_workers=self.workers))
+        return iter(DataLoader(self, batch_size=None, sampler=steps, num_workers=self.workers, pin_memory=pin))
 
 
-def stratified(labels: Tensor, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified(labels: Tensor | np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Choose ``count`` places so that each class keeps its share; return (chosen, rest), both sorted.
 
     Shares are rounded by largest remainder, so exactly ``count`` are chosen and a class with any share to speak of
@@ -98,3 +140,19 @@ def stratified(labels: Tensor, count: int, seed: int) -> tuple[np.ndarray, np.nd
     chosen = [rng.permutation(np.flatnonzero(labels == c))[:k] for c, k in zip(classes, take, strict=True)]
     chosen = np.sort(np.concatenate(chosen))
     return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
+
+
+def channel_statistics(images: Tensor | Rows, chunk: int = 64) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over all pixels of images (N, C, H, W) uint8, for pixels in [0, 1].
+
+    Streams over ``chunk`` images at a time in whole-number arithmetic, so neither memory nor rounding grows with N.
+    """
+    count, total, squares = 0, 0, 0
+    for start in range(0, images.shape[0], chunk):
+        pixels = images[np.arange(start, min(start + chunk, images.shape[0]))].to(torch.int64)
+        count += pixels[:, 0].numel()
+        total = total + pixels.sum(dim=(0, 2, 3))
+        squares = squares + pixels.square().sum(dim=(0, 2, 3))
+    mean = total.double() / count
+    std = (squares.double() / count - mean.square()).clamp(min=0).sqrt()
+    return tuple((mean / 255).tolist()), tuple((std / 255).tolist())

@@ -111,7 +111,7 @@ def _read(raw: Path, part: str, num_classes: int) -> Split:
 
 def split_off_validation(pool: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Split the training pool into training and validation parts, class by class; returns (train, validation)."""
-    chosen, rest = stratified(pool.labels, max(1, round(share * len(pool))), seed)
+    chosen, rest = stratified(pool.targets, max(1, round(share * len(pool))), seed)
     return pool.subset(rest), pool.subset(chosen)
 
 
@@ -119,4 +119,4 @@ def limited(split: Split, limit: int, seed: int) -> Split:
     """At most ``limit`` images of a split, each class keeping its share; 0 means all."""
     if not 0 < limit < len(split):
         return split
-    return split.subset(stratified(split.labels, limit, seed)[0])
+    return split.subset(stratified(split.targets, limit, seed)[0])

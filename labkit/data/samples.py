@@ -1,20 +1,35 @@
-"""Small stand-ins for the data sets, made on first use, the same to the byte on every machine, in the official layouts.
+"""Small stand-ins for the data sets, made on first use from fixed seeds, in the official layouts.
 
 They let every notebook run without a network. They are not the data sets, and whatever runs on them says so.
 """
 
+import io
 import struct
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pooch
 from filelock import FileLock
 from PIL import Image
 
+from labkit.data.cache import writable_folder
 from labkit.files import write_atomic
 
 DIGITS = "handwritten digits (sample)"
+CT = "made-up CT slices (sample)"
+PETS = "made-up pets (sample)"
+CT_SEED, CT_SLICES = 7, 20  # slices of each of four patients
+PET_SEED, PET_FIGURES = 9, {"trainval": 112, "test": 40}
+
+
+def made_once(data_root: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder ``samples/name`` under the data root, filled by ``make`` the first time, by one process."""
+    root = writable_folder(data_root, "samples") / name
+    with FileLock(root.parent / f".{name}.lock"):
+        if not (root / "complete").exists():
+            make(root)
+            write_atomic(root / "complete", "")
+    return root
 
 
 def handwritten_digits(data_root: Path) -> Path:
@@ -24,18 +39,60 @@ def handwritten_digits(data_root: Path) -> Path:
     into 28×28, as MNIST's were. The last 360 are the test set: the file is ordered by writer, so most of its writers
     are strangers to the model.
     """
-    root = _writable(data_root) / "samples" / "digits"
-    raw = root / "MNIST" / "raw"
-    if (raw / "complete").exists():
-        return root
-    with FileLock(root.parent / ".digits.lock"):
-        if not (raw / "complete").exists():
-            images, labels = _enlarged_digits()
-            for part, rows in (("train", slice(None, -360)), ("t10k", slice(-360, None))):
-                write_atomic(raw / f"{part}-images-idx3-ubyte", idx_bytes(images[rows]))
-                write_atomic(raw / f"{part}-labels-idx1-ubyte", idx_bytes(labels[rows]))
-            write_atomic(raw / "complete", "")
-    return root
+
+    def make(root: Path) -> None:
+        images, labels = _enlarged_digits()
+        for part, rows in (("train", slice(None, -360)), ("t10k", slice(-360, None))):
+            write_atomic(root / "MNIST" / "raw" / f"{part}-images-idx3-ubyte", idx_bytes(images[rows]))
+            write_atomic(root / "MNIST" / "raw" / f"{part}-labels-idx1-ubyte", idx_bytes(labels[rows]))
+
+    return made_once(data_root, "digits", make)
+
+
+def ct_slices(data_root: Path) -> Path:
+    """Write CT-like slices of made-up patients, three in ``liver/train``, one in ``liver/val``; return the root."""
+    from labkit.data import sample_ct  # needed once
+
+    def make(root: Path) -> None:
+        place = 0
+        for number in range(4):
+            images, masks = sample_ct.patient(np.random.default_rng([CT_SEED, number]), CT_SLICES, 256)
+            folder = root / "liver" / ("val" if number == 3 else "train")
+            for i, (image, mask) in enumerate(zip(images, masks, strict=True), start=0 if number == 3 else place):
+                write_png(folder / f"{i:03}.png", image)
+                write_png(folder / f"{i:03}_mask.png", mask)
+            place += len(images)
+
+    return made_once(data_root, "ct", make)
+
+
+def pet_figures(data_root: Path) -> Path:
+    """Write cat-and-dog-like figures with trimaps in the layout of Oxford-IIIT Pet; return the root."""
+    from labkit.data import sample_pets  # needed once
+
+    def make(root: Path) -> None:
+        folder, lists = root / "oxford-iiit-pet", {"trainval": [], "test": []}
+        for number in range(sum(PET_FIGURES.values())):
+            species = number % 2 + 1
+            name = f"{('cat', 'dog')[species - 1]}_{number // 2 + 1}"
+            photo, trimap = sample_pets.animal(np.random.default_rng([PET_SEED, number]), ("cat", "dog")[species - 1])
+            content = io.BytesIO()
+            Image.fromarray(photo).save(content, "JPEG", quality=90)
+            write_atomic(folder / "images" / f"{name}.jpg", content.getvalue())
+            write_png(folder / "annotations" / "trimaps" / f"{name}.png", trimap)
+            part = "trainval" if number < PET_FIGURES["trainval"] else "test"
+            lists[part].append(f"{name} {species} {species} 1")
+        for part, lines in lists.items():
+            write_atomic(folder / "annotations" / f"{part}.txt", "\n".join(sorted(lines)) + "\n")
+
+    return made_once(data_root, "pets", make)
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write a grey image (H, W) or a colour image (H, W, 3), uint8."""
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    write_atomic(path, content.getvalue())
 
 
 def idx_bytes(values: np.ndarray) -> bytes:
@@ -53,15 +110,3 @@ def _enlarged_digits() -> tuple[np.ndarray, np.ndarray]:
     # Pillow resizes in whole numbers, so every machine gets the same bytes.
     big = [np.asarray(Image.fromarray(image).resize((20, 20), Image.Resampling.BICUBIC)) for image in small]
     return np.pad(big, ((0, 0), (4, 4), (4, 4))), digits.target
-
-
-def _writable(root: Path) -> Path:
-    """``root`` if a folder can be made in it, else the user's cache: data roots may be read-only."""
-    try:
-        (root / "samples").mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=root / "samples").close()
-        return root
-    except OSError:
-        fallback = Path(pooch.os_cache("labkit"))
-        (fallback / "samples").mkdir(parents=True, exist_ok=True)
-        return fallback

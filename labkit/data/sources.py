@@ -30,11 +30,14 @@ class Source:
     root: Path  # the folder that holds the official layout
     fingerprint: str  # SHA-256 over the files' own SHA-256
     files: dict[str, str]  # relative path -> SHA-256
+    complete: bool = False  # as many files as were published, where no checksums of single files were
 
     def caveat(self) -> str:
         """What a reader must know of these data before any score on them."""
         if self.verified:
             return "The data are the published files, to the last byte."
+        if self.complete:
+            return "All files of the data set are there; their checksums are not published, so none was verified."
         if self.kind == "sample":
             return (
                 "**Sample data.** labkit made these pictures as a stand-in. No score on them says anything about the "
@@ -58,9 +61,14 @@ def registry() -> dict[str, Any]:
 def describe(root: Path, paths: Sequence[str], published: dict[str, Any], kind: str, unverified_name: str) -> Source:
     """Hash the files ``paths`` under ``root`` and say whether they are the published ones."""
     files = {path: sha256(root / path) for path in paths}
-    verified = files == {path: facts["sha256"] for path, facts in published["files"].items()}
-    fingerprint = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    fingerprint = fingerprint_of(files)
+    verified = fingerprint == published["fingerprint"]
     return Source(published["name"] if verified else unverified_name, kind, verified, root, fingerprint, files)
+
+
+def fingerprint_of(files: dict[str, str]) -> str:
+    """One SHA-256 for many files: of their paths and SHA-256, sorted by path."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def check_root(root: Path, asked_for: bool) -> None:

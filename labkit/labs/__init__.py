@@ -3,7 +3,11 @@
 from importlib import import_module
 from types import ModuleType
 
-LABS = {"01_mnist_resnet18": "mnist_resnet18"}
+LABS = {
+    "01_mnist_resnet18": "mnist_resnet18",
+    "02_liver_unet": "liver_unet",
+    "03_pet_resnet34_unet": "pet_resnet34_unet",
+}
 
 
 def lab_of(notebook: str) -> ModuleType:

@@ -1,11 +1,13 @@
 """What the labs share: from parameters to a recipe, and to an open run folder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from torch import nn
@@ -128,12 +130,27 @@ def open_run(lab: ModuleType, params: TrainingParameters) -> tuple[Run, Source]:
 
 
 def train(
-    run: Run, params: TrainingParameters, model: nn.Module, train: Batches, val: Batches, recipe: Recipe
+    run: Run,
+    params: TrainingParameters,
+    model: nn.Module,
+    train: Batches,
+    val: Batches,
+    recipe: Recipe,
+    *,
+    beside: str = "",
+    picture: Callable[[], np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """``fit`` with a progress bar, the run folder and TensorBoard (if asked for) looking on; the history as a table."""
+    """``fit`` with a progress bar, the run folder and TensorBoard (if asked for) looking on; the history as a table.
+
+    ``beside`` names a second training of the same run, which gets a folder of its own in the run's. ``picture`` draws
+    what TensorBoard shows after each epoch, (H, W, 3) uint8.
+    """
     run.go_on()
+    place = run.beside(beside) if beside else run
+    if not beside:
+        run.record(preprocessing={"channels": train.split.images.shape[1], **asdict(train.preprocessing)})
     progress = Progress(params.epochs, recipe.metric_name, run.note_progress)
-    boards = [TensorBoard(run.folder / "tensorboard")] if params.tensorboard else []
-    history = fit(model, train, val, recipe, run.checkpoints, [progress, run, *boards])
+    boards = [TensorBoard(run.folder / "tensorboard" / beside, picture)] if params.tensorboard else []
+    history = fit(model, train, val, recipe, place.checkpoints, [progress, place, *boards])
     progress.close(history)
     return pd.DataFrame(history)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from labkit.data import mnist
 from labkit.data.augment import Augmentation
-from labkit.data.loading import Batches, Split
+from labkit.data.loading import Batches, Preprocessing, Split
 from labkit.data.sources import Source
 from labkit.errors import DataError
 from labkit.labs import common
@@ -20,7 +20,8 @@ from labkit.labs.parameters import TrainingParameters, choice, real, switch, tex
 from labkit.models.resnet import ResNet, last_norm, lesion, resnet18, resnet34, resnet50
 from labkit.paths import data_root, data_root_is_named
 from labkit.training.loop import Recipe, evaluate
-from labkit.training.metrics import accuracy, cross_entropy
+from labkit.training.losses import cross_entropy
+from labkit.training.metrics import accuracy
 from labkit.training.precision import Precision
 
 NOTEBOOK = "01_mnist_resnet18"
@@ -104,10 +105,10 @@ def load_data(params: Parameters, source: Source) -> Data:
     return Data(train, val, test, params.names)
 
 
-def build_model(params: Parameters) -> ResNet:
-    """The network, its weights drawn by seed."""
+def build_model(params: Parameters, name: str = "", will_load: bool = False) -> ResNet:
+    """The network ``name`` (else the one the parameters name), its weights drawn by seed, loaded later or not."""
     torch.manual_seed(params.seed)
-    return MODELS[params.model](in_channels=1, num_classes=len(params.names))
+    return MODELS[name or params.model](in_channels=1, num_classes=len(params.names))
 
 
 def augmentation(params: Parameters) -> Augmentation:
@@ -120,9 +121,7 @@ def batches(params: Parameters, split: Split, train: bool = False) -> Batches:
     return Batches(
         split,
         batch_size=params.batch_size if train else 256,
-        mean=MEAN,
-        std=STD,
-        size=params.image_size,
+        preprocessing=Preprocessing(params.image_size, (MEAN,), (STD,)),
         augmentation=augmentation(params) if train else None,
         shuffle=train,
         seed=params.seed,
@@ -159,7 +158,7 @@ def lesion_study(model: ResNet, batches: Batches, precision: Precision) -> pd.Da
 
 def mirrored(split: Split) -> Split:
     """The same images, flipped left-right."""
-    return Split(split.images.flip(-1), split.labels, split.samples)
+    return Split(split.images.flip(-1), split.targets, split.samples)
 
 
 def first_block_maps(model: ResNet, images: Tensor) -> dict[str, np.ndarray]:

@@ -1,6 +1,18 @@
 """The architectures, one per file, each built from plain arguments."""
 
 from labkit.models.resnet import resnet18, resnet34, resnet50
+from labkit.models.resnet34_unet import ResNet34UNet
 from labkit.models.summary import architecture, count_parameters
+from labkit.models.unet import UNet
+from labkit.models.unet_plus_plus import UNetPlusPlus
 
-__all__ = ["architecture", "count_parameters", "resnet18", "resnet34", "resnet50"]
+__all__ = [
+    "ResNet34UNet",
+    "UNet",
+    "UNetPlusPlus",
+    "architecture",
+    "count_parameters",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+]

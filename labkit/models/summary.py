@@ -4,6 +4,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+FOLD = {"stages": 3, "encoder": 2, "decoder": 2, "nodes": 2, "ups": 2}  # how many parts of a layer's name are kept
+
 
 def count_parameters(model: nn.Module) -> int:
     """Number of trainable parameters."""
@@ -50,8 +52,8 @@ def architecture(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame
 
 
 def by_stage(layers: pd.DataFrame) -> pd.DataFrame:
-    """The table of ``architecture`` folded as in the reports: one row for the stem, each block and the end."""
-    depth = layers["layer"].str.split(".").map(lambda parts: ".".join(parts[:3]) if parts[0] == "stages" else parts[0])
+    """The table of ``architecture`` folded as in the reports: a row for the stem, each block or level, the end."""
+    depth = layers["layer"].str.split(".").map(lambda parts: ".".join(parts[: FOLD.get(parts[0], 1)]))
     folded = layers.groupby(depth, sort=False).agg(
         layers=("layer", "size"),
         output=("output", "last"),

@@ -25,6 +25,7 @@ MARKS = {"sample": "sample data, not the real data set", "official": "not the pu
 FORMATTERS: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: f"{100 * value:.2f} %",
     "loss": lambda value: f"{value:.4f}",
+    "short": lambda value: f"{value:.3g}",
     "rate": lambda value: f"{value:.2g}",
     "count": lambda value: f"{value:,.0f}",
 }
@@ -62,7 +63,7 @@ def figure(run: Run, name: str, plot: Figure | Axes, data: pd.DataFrame, alt: st
     """
     drawn = plot if isinstance(plot, Figure) else plot.figure
     source = run.manifest["data"]
-    if not source["verified"]:
+    if not (source["verified"] or source.get("complete")):
         drawn.supxlabel(MARKS[source["kind"]], x=0.99, ha="right", fontsize=7, color="#666666")
     folder = run.folder / "figures"
     for form in FORMATS:
@@ -77,7 +78,7 @@ def figure(run: Run, name: str, plot: Figure | Axes, data: pd.DataFrame, alt: st
 
 
 def table(run: Run, name: str, frame: pd.DataFrame, **formats: str) -> None:
-    """Show a table and keep it as ``tables/NAME.{csv,tex}``; a format is percent, loss, rate or count."""
+    """Show a table and keep it as ``tables/NAME.{csv,tex}``; a format is percent, loss, short, rate or count."""
     formatters = {column: FORMATTERS[kind] for column, kind in formats.items()}
     write_atomic(run.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     styled = frame.style.format(formatters, na_rep="–", escape=None).hide(axis="index")

@@ -15,6 +15,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from labkit.results.words import name_of
+
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 STYLE = {
     "figure.dpi": 100,
@@ -40,7 +42,8 @@ def use_style() -> None:
     mpl.rcParams.update(STYLE)
 
 
-def _axes(ax: Axes | None, width: float = 5.0, height: float = 3.2) -> Axes:
+def axes_for(ax: Axes | None, width: float = 5.0, height: float = 3.2) -> Axes:
+    """``ax``, or new axes of this size in inches."""
     return ax if ax is not None else plt.subplots(figsize=(width, height))[1]
 
 
@@ -53,15 +56,20 @@ def _plain_log_ticks(axis: Axis) -> None:
 
 def plot_curve(history: pd.DataFrame, name: str, *, chosen: int | None = None, ax: Axes | None = None) -> Axes:
     """Training and validation ``name`` (``loss`` or a metric) by epoch; ``chosen`` marks the epoch that is kept."""
-    ax = _axes(ax)
+    ax = axes_for(ax)
     ax.plot(history["epoch"], history[f"train_{name}"], color=BLUE, marker="o", ms=4, label="training")
     ax.plot(history["epoch"], history[f"val_{name}"], color=RED, marker="s", ms=4, ls="--", label="validation")
     if chosen is not None:
         y = history.loc[history["epoch"] == chosen, f"val_{name}"].iloc[0]
         ax.plot(chosen, y, marker="o", ms=12, mfc="none", mec="black", ls="none", label=f"chosen epoch {chosen}")
+    shown = name_of(name)
     ax.set_xlim(0.5, len(history) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="epoch", ylabel=name + (" (nats)" if name == "loss" else ""), title=name.capitalize() + " by epoch")
+    ax.set(
+        xlabel="epoch",
+        ylabel=shown + (" (nats)" if name == "loss" else ""),
+        title=shown[0].upper() + shown[1:] + " by epoch",
+    )
     if name == "loss":
         ax.set_yscale("log")
         _plain_log_ticks(ax.yaxis)
@@ -79,7 +87,7 @@ def plot_history(history: pd.DataFrame, metric: str, *, chosen: int | None = Non
 
 def plot_learning_rate(rates: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Learning rate against time: columns ``epoch`` (a fraction within the epoch) and ``learning_rate``."""
-    ax = _axes(ax, 6.0, 2.6)
+    ax = axes_for(ax, 6.0, 2.6)
     ax.plot(rates["epoch"], rates["learning_rate"], color=BLUE)
     ax.set(xlabel="time (epochs)", ylabel="learning rate", ylim=(0, None), title="Learning rate over the training")
     return ax
@@ -87,7 +95,7 @@ def plot_learning_rate(rates: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 def plot_class_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Images per class in each part: columns ``class``, then one column a part (train, validation, test)."""
-    ax = _axes(ax, 7.0, 3.0)
+    ax = axes_for(ax, 7.0, 3.0)
     parts = [name for name in counts.columns if name != "class"]
     width = 0.8 / len(parts)
     for i, (part, colour, hatch) in enumerate(zip(parts, (BLUE, ORANGE, GREEN), ("", "//", "xx"), strict=False)):
@@ -129,7 +137,7 @@ def plot_confusion(confusion: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
     Hits are a hundred times more frequent than mistakes, and one scale for both would show nothing but the diagonal.
     """
-    ax = _axes(ax, 5.2, 4.8)
+    ax = axes_for(ax, 5.2, 4.8)
     counts = confusion.to_numpy()
     mistakes = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     ax.imshow(mistakes, cmap="Oranges", vmax=max(1, mistakes.max()))
@@ -162,7 +170,7 @@ def plot_per_class(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
     A column ``reported``, if there, is drawn as crosses.
     """
-    ax = _axes(ax, 7.0, 3.0)
+    ax = axes_for(ax, 7.0, 3.0)
     place, percent = np.arange(len(table)), 100 * table[["accuracy", "low", "high"]]
     errors = [
         (percent["accuracy"] - percent["low"]).clip(lower=0),
@@ -180,7 +188,7 @@ def plot_per_class(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 def plot_paired_bars(table: pd.DataFrame, *, title: str, ylabel: str, ax: Axes | None = None) -> Axes:
     """Two or more bars a row: the first column names the row, each other column is a series of shares, in percent."""
-    ax = _axes(ax, 7.0, 3.0)
+    ax = axes_for(ax, 7.0, 3.0)
     rows, series = table.iloc[:, 0].astype(str), table.columns[1:]
     width = 0.8 / len(series)
     for i, (name, colour, hatch) in enumerate(zip(series, (BLUE, ORANGE, GREEN), ("", "//", "xx"), strict=False)):
@@ -202,7 +210,7 @@ def plot_paired_bars(table: pd.DataFrame, *, title: str, ylabel: str, ax: Axes |
 
 def plot_loss_against_accuracy(points: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Mean loss against error rate, both on logarithmic axes: columns ``what``, ``accuracy``, ``loss``."""
-    ax = _axes(ax, 5.6, 3.6)
+    ax = axes_for(ax, 5.6, 3.6)
     kinds = dict.fromkeys(points["what"])
     for kind, colour, marker in zip(kinds, (BLUE, GREEN, ORANGE, RED), "os^X", strict=False):
         part = points[points["what"] == kind]

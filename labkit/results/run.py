@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,38 @@ def _read(folder: Path) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) else {}
 
 
-class Run:
-    """One run folder, open for writing by this process; it also watches the training as an Observer."""
+class History:
+    """The course of one training, kept in ``folder`` as it goes; an Observer for ``fit``."""
+
+    def __init__(self, folder: Path, log: Callable[[str], None] = lambda line: None):
+        self.folder, self.log = folder, log
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder for ``best.safetensors`` and ``last.safetensors``."""
+        return self.folder / "checkpoints"
+
+    def on_step(self, state: Any, steps: int) -> None:
+        """Nothing: what lasts is written by epoch."""
+
+    def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
+        """Write ``history.csv``, the validation metric of each image, and a line of ``log.txt``."""
+        content = io.BytesIO()
+        np.save(content, val_scores.astype(np.float32))
+        write_atomic(self._val_scores(len(history)), content.getvalue())
+        write_csv(self.folder / "history.csv", history)
+        self.log("  ".join(f"{name} {value:.6g}" for name, value in history[-1].items()))
+
+    def val_scores(self, epochs: int) -> np.ndarray:
+        """The validation metric of each image after each epoch, (epochs, N)."""
+        return np.stack([np.load(self._val_scores(epoch)) for epoch in range(1, epochs + 1)])
+
+    def _val_scores(self, epoch: int) -> Path:
+        return self.folder / "validation" / f"epoch-{epoch:04}.npy"
+
+
+class Run(History):
+    """One run folder, open for writing by this process; the training it keeps is its own."""
 
     def __init__(self, folder: Path, facts: Mapping[str, Any], fresh: bool = False):
         """Claim ``folder`` for this process and say in its manifest that the run is under way.
@@ -97,10 +127,9 @@ class Run:
         if self.manifest["status"] in ("failed", "interrupted"):
             self.record(status="running", error=None, finished=None)
 
-    @property
-    def checkpoints(self) -> Path:
-        """The folder for ``best.safetensors`` and ``last.safetensors``."""
-        return self.folder / "checkpoints"
+    def beside(self, name: str) -> History:
+        """A second training of this run, kept in a folder of its own."""
+        return History(self.folder / name, lambda line: self.log(f"{name}: {line}"))
 
     def story(self) -> str:
         """One sentence: is this run new, gone on with, or complete already?"""
@@ -124,24 +153,6 @@ class Run:
     def note_progress(self, line: str) -> None:
         """Leave word of the progress for whoever watches from another process."""
         (self.folder / "progress.txt").write_text(line, "utf-8")
-
-    def on_step(self, state: Any, steps: int) -> None:
-        """Nothing: what lasts is written by epoch."""
-
-    def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
-        """Write ``history.csv``, the validation metric of each image, and a line of ``log.txt``."""
-        content = io.BytesIO()
-        np.save(content, val_scores.astype(np.float32))
-        write_atomic(self._val_scores(len(history)), content.getvalue())
-        write_csv(self.folder / "history.csv", history)
-        self.log("  ".join(f"{name} {value:.6g}" for name, value in history[-1].items()))
-
-    def val_scores(self, epochs: int) -> np.ndarray:
-        """The validation metric of each image after each epoch, (epochs, N)."""
-        return np.stack([np.load(self._val_scores(epoch)) for epoch in range(1, epochs + 1)])
-
-    def _val_scores(self, epoch: int) -> Path:
-        return self.folder / "validation" / f"epoch-{epoch:04}.npy"
 
     def save_results(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         """Write ``results.json``: ``{metric: {value, n, low, high, interval, over}}``."""

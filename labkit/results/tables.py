@@ -1,7 +1,7 @@
 """Tables: plain data frames for the notebook, the run folder and the report."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from labkit.data.loading import Split
 from labkit.paths import PACKAGE
 from labkit.training.loop import Recipe, rank
 from labkit.training.metrics import bootstrap, confusion_matrix, per_class, wilson
+
+REPORTED_EPOCHS = (1, 5, 10, 15, 20, 30, 40, 50)  # the reports print these
 
 
 def part_sizes(parts: Mapping[str, Split]) -> pd.DataFrame:
@@ -24,7 +26,7 @@ def part_sizes(parts: Mapping[str, Split]) -> pd.DataFrame:
 
 def class_counts(parts: Mapping[str, Split], class_names: list[str]) -> pd.DataFrame:
     """Images per class (rows) in each part (columns)."""
-    counts = {name: np.bincount(split.labels, minlength=len(class_names)) for name, split in parts.items()}
+    counts = {name: np.bincount(split.targets, minlength=len(class_names)) for name, split in parts.items()}
     return pd.DataFrame({"class": class_names, **counts})
 
 
@@ -127,7 +129,7 @@ def loss_accuracy_points(
     return pd.DataFrame(points, columns=["what", "accuracy", "loss"])
 
 
-def progress_table(history: pd.DataFrame, metric: str, epochs: tuple[int, ...] = (1, 5, 10, 15, 20)) -> pd.DataFrame:
+def progress_table(history: pd.DataFrame, metric: str, epochs: Sequence[int] = REPORTED_EPOCHS) -> pd.DataFrame:
     """The rows the reports print: epochs 1, 5, 10, … as far as they were run, and the last."""
     last = history["epoch"].max()
     shown = history[history["epoch"].isin([*epochs, last])]
@@ -199,5 +201,5 @@ def verdict(claim: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 def progress_formats(metric: str) -> dict[str, str]:
     """How the columns of ``progress_table`` are printed."""
-    scores = dict.fromkeys([f"train_{metric}", f"val_{metric}"], "percent")
+    scores = dict.fromkeys([f"train_{metric}", f"val_{metric}"], "percent" if metric == "accuracy" else "loss")
     return {"train_loss": "loss", "val_loss": "loss", "learning_rate": "rate", **scores}

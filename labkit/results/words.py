@@ -9,6 +9,17 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
+def name_of(metric: str) -> str:
+    """A metric as a reader writes it: ``dice`` -> Dice, ``pixel_accuracy`` -> pixel accuracy."""
+    known = {"dice": "Dice", "iou": "IoU", "hausdorff95": "95 % Hausdorff distance"}
+    return known.get(metric, metric.replace("_", " "))
+
+
+def score(metric: str, value: float) -> str:
+    """An accuracy in percent, any other score as a number: 98.77 %, 0.916."""
+    return percent(value) if metric.endswith("accuracy") else f"{value:.3f}"
+
+
 def class_counts(counts: pd.DataFrame) -> str:
     """The table of ``tables.class_counts``."""
     ranges = [
@@ -29,14 +40,14 @@ def learning_rate(rates: pd.DataFrame) -> str:
 def history(table: pd.DataFrame, metric: str, chosen: int) -> str:
     """Training as a sentence: where the validation scores began, where they ended, which epoch was chosen."""
     first, last, best = (table[table["epoch"] == epoch].iloc[0] for epoch in (1, len(table), chosen))
-    begin, end, kept = (percent(row[f"val_{metric}"]) for row in (first, last, best))
+    begin, end, kept = (score(metric, row[f"val_{metric}"]) for row in (first, last, best))
     if len(table) == 1:
-        return f"After one epoch the validation {metric} is {begin} at a loss of {first['val_loss']:.3f}."
+        return f"After one epoch the validation {name_of(metric)} is {begin} at a loss of {first['val_loss']:.3f}."
     verb = "rises" if last[f"val_{metric}"] > first[f"val_{metric}"] else "goes"
     return (
-        f"Over {len(table)} epochs the validation {metric} {verb} from {begin} to {end} and the validation loss goes "
-        f"from {first['val_loss']:.3f} to {last['val_loss']:.3f}; epoch {chosen} is chosen, with {kept}. "
-        f"In the last epoch the training {metric} is {percent(last[f'train_{metric}'])}."
+        f"Over {len(table)} epochs the validation {name_of(metric)} {verb} from {begin} to {end} and the validation "
+        f"loss goes from {first['val_loss']:.3f} to {last['val_loss']:.3f}; epoch {chosen} is chosen, with {kept}. "
+        f"In the last epoch the training {name_of(metric)} is {score(metric, last[f'train_{metric}'])}."
     )
 
 

@@ -237,7 +237,6 @@ def evaluate(
     interrupt: Interrupt = NEVER,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Loss and metric of every image, two arrays (N,) in the order of ``batches``."""
-    model.eval()
     parts = []
     for images, targets in batches.from_step(epoch=0):
         targets = targets.to(precision.device)
@@ -251,15 +250,15 @@ def evaluate(
 @torch.inference_mode()
 def predict(model: nn.Module, batches: Batches, precision: Precision) -> Tensor:
     """The logits of all images, float32 on the CPU, in the order of ``batches``: (N, K)."""
-    model.eval()
     return torch.cat([forward(model, images, precision).cpu() for images, _ in batches.from_step(epoch=0)])
 
 
+@torch.inference_mode()
 def forward(model: nn.Module, images: Tensor, precision: Precision) -> Tensor:
-    """One forward pass of images (N, C, H, W) in the given precision; float32 logits."""
+    """One forward pass of images (N, C, H, W) in evaluation mode and the given precision; float32 logits."""
     images = images.to(precision.device, memory_format=torch.channels_last)
     with precision.autocast():
-        return model(images).float()
+        return model.eval()(images).float()
 
 
 def patience(epochs: int) -> Callable[[Sequence[float]], bool]:

@@ -5,21 +5,16 @@ the order or on the number of processes, and a bootstrap or an interval has some
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
-import torch.nn.functional as F
+import torch
+from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
 
+from labkit.training.losses import margin
+
 Z95 = 1.959964  # a normal variable lies within ±Z95 standard deviations 95 % of the time
-
-
-def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of logits (N, K) against class numbers (N,): (N,) values in nats, ``log K`` for a blind guess.
-
-    ``label_smoothing`` e asks for probability ``1 - e + e/K`` for the true class instead of 1
-    (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
-    """
-    return F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="none")
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -41,14 +36,16 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return (centre - half if right > 0 else 0.0), (centre + half if right < n else 1.0)
 
 
-def bootstrap(values: np.ndarray, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of ``values`` (N,): images drawn with replacement."""
+def bootstrap(
+    values: np.ndarray, statistic: Callable[[np.ndarray], float] = np.mean, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of a statistic of ``values`` (N,) or (N, K): images drawn with replacement."""
     values = np.asarray(values, dtype=np.float64)
     if len(values) == 0:
         return math.nan, math.nan
     rng = np.random.default_rng(seed)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(draws)]
-    low, high = np.quantile(means, [0.025, 0.975])
+    found = [statistic(values[rng.integers(0, len(values), len(values))]) for _ in range(draws)]
+    low, high = np.quantile(found, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -88,3 +85,78 @@ def selection_optimism(scores: np.ndarray, draws: int = 500, seed: int = 0) -> t
         gaps.append((a[liked_by_a] - b[liked_by_a] + b[liked_by_b] - a[liked_by_b]) / 2)
     low, high = np.quantile(gaps, [0.025, 0.975])
     return float(np.mean(gaps)), float(low), float(high)
+
+
+def dice(logits: Tensor, mask: Tensor) -> Tensor:
+    """Dice of each image at the threshold p = 0.5: logits (N, 1 or 2, H, W), mask (N, H, W) of 0 and 1 -> (N,)."""
+    return dice_of(pixel_counts(margin(logits) > 0, mask > 0))
+
+
+def pixel_counts(predicted: Tensor, truth: Tensor) -> Tensor:
+    """True positive, false positive, false negative and true negative pixels of masks (N, H, W) bool: (N, 4) float64.
+
+    Every overlap score follows from these four, image by image, so none depends on how images were batched.
+    """
+    parts = (predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth)
+    kind = torch.float32 if predicted.device.type == "mps" else torch.float64  # Apple's GPU has no float64
+    return torch.stack([part.sum(dim=(1, 2)).to(kind) for part in parts], dim=1)
+
+
+def dice_of(counts: Tensor) -> Tensor:
+    """``2 tp / (2 tp + fp + fn)`` of counts (..., 4): (...). 1 where both masks are empty."""
+    tp, fp, fn, _ = counts.unbind(-1)
+    return torch.where(tp + fp + fn == 0, 1.0, 2 * tp / (2 * tp + fp + fn))
+
+
+def iou_of(counts: Tensor) -> Tensor:
+    """``tp / (tp + fp + fn)`` of counts (..., 4), also known as Jaccard index: (...). 1 where both masks are empty."""
+    tp, fp, fn, _ = counts.unbind(-1)
+    return torch.where(tp + fp + fn == 0, 1.0, tp / (tp + fp + fn))
+
+
+def pixel_accuracy_of(counts: Tensor) -> Tensor:
+    """Share of the pixels that are right, (...); high wherever the background is large."""
+    return (counts[..., 0] + counts[..., 3]) / counts.sum(dim=-1)
+
+
+def precision_of(counts: Tensor) -> Tensor:
+    """Share of the predicted pixels that are right, (...); NaN where nothing was predicted."""
+    return counts[..., 0] / (counts[..., 0] + counts[..., 1])
+
+
+def recall_of(counts: Tensor) -> Tensor:
+    """Share of the true pixels that were found, (...); NaN where there are none."""
+    return counts[..., 0] / (counts[..., 0] + counts[..., 2])
+
+
+OVERLAPS = {
+    "dice": dice_of,
+    "iou": iou_of,
+    "pixel_accuracy": pixel_accuracy_of,
+    "precision": precision_of,
+    "recall": recall_of,
+}
+
+
+def hausdorff95(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """How far apart two outlines are, in pixels, but for the worst 5 % of their points; masks (H, W) bool.
+
+    The larger of two 95th percentiles: distances from the one outline to the other, and back (Huttenlocher et al.
+    1993, https://doi.org/10.1109/34.232073). NaN unless both masks have a pixel.
+    """
+    if not (predicted.any() and truth.any()):
+        return math.nan
+    edges = [mask & ~binary_erosion(mask) for mask in (predicted, truth)]
+    to_predicted, to_truth = (distance_transform_edt(~edge) for edge in edges)
+    return float(max(np.percentile(to_truth[edges[0]], 95), np.percentile(to_predicted[edges[1]], 95)))
+
+
+def threshold_counts(probabilities: np.ndarray, truth: np.ndarray, steps: int = 100) -> np.ndarray:
+    """The four counts of one image at every threshold 0, 1/steps, … 1: (steps + 1, 4).
+
+    ``probabilities`` (H, W) of the foreground, ``truth`` (H, W) bool; foreground is what lies *above* the threshold.
+    """
+    bins = np.ceil(probabilities * steps).astype(int).clip(0, steps)  # p > t / steps exactly where bin > t
+    above = [np.bincount(bins[part], minlength=steps + 1)[::-1].cumsum()[::-1] for part in (truth, ~truth)]
+    tp, fp = (np.append(counts[1:], 0) for counts in above)
+    return np.stack([tp, fp, truth.sum() - tp, (~truth).sum() - fp], axis=1)

@@ -104,20 +104,22 @@ def _display_handle() -> Any:
 
 
 class TensorBoard:
-    """Writes loss, metric and learning rate of every epoch for TensorBoard; an Observer for ``fit``."""
+    """Writes loss, metric and learning rate of every epoch for TensorBoard, and a picture; an Observer for ``fit``."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, picture: Callable[[], np.ndarray] | None = None):
         from torch.utils.tensorboard import SummaryWriter  # an extra: only those who ask for it need it
 
-        self.writer = SummaryWriter(folder)
+        self.writer, self.picture = SummaryWriter(folder), picture
 
     def on_step(self, state: State, steps: int) -> None:
         """Nothing: curves are drawn by epoch."""
 
     def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
-        """Add the epoch's numbers."""
+        """Add the epoch's numbers and picture."""
         row = history[-1]
         for name, value in row.items():
             if name != "epoch":
                 self.writer.add_scalar(name, value, row["epoch"])
+        if self.picture:
+            self.writer.add_image("image, true mask, predicted mask", self.picture(), row["epoch"], dataformats="HWC")
         self.writer.flush()

@@ -1,0 +1,77 @@
+"""Augmentation of image and mask together: what moves the one moves the other. Every draw follows from (seed, epoch,
+sample); albumentations' own generator would repeat itself in every worker process and epoch."""
+
+import functools
+import os
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from labkit.draws import mix
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
+import albumentations as A
+
+cv2.setNumThreads(0)  # its threads and PyTorch's would wait for each other
+
+
+def affine(shift: float, zoom: float, degrees: float) -> A.Affine:
+    """Shift by a share of the side, scale by 1 ± zoom and rotate, each evenly up to the limit; black outside."""
+    return A.Affine(
+        translate_percent=(-shift, shift), scale=(1 - zoom, 1 + zoom), rotate=(-degrees, degrees), p=1, fill_mask=0
+    )
+
+
+def elastic(size: int) -> A.ElasticTransform:
+    """Bend the image by a smooth random field: waves of about an eighth of the side, shifts of about 1.5 % of it.
+
+    UNet's authors single it out, since tissue deforms like this (https://arxiv.org/abs/1505.04597, section 3.1).
+    """
+    sigma = size / 16
+    noise = 0.163 / sigma  # standard deviation of evenly drawn numbers in [-1, 1] after blurring them with sigma
+    return A.ElasticTransform(alpha=0.015 * size / noise, sigma=sigma, p=1, fill_mask=0)
+
+
+def light(brightness: float) -> A.RandomBrightnessContrast:
+    """Contrast changed by up to 20 %, brightness by up to the given share; in CT, black must stay nearly black."""
+    return A.RandomBrightnessContrast(brightness, 0.2, p=1)
+
+
+POLICIES = {
+    "none": lambda size: [],
+    "flip_rotate": lambda size: [A.HorizontalFlip(p=0.5), affine(0, 0, 15)],  # the AIoT report
+    "affine": lambda size: [affine(0.1, 0.2, 30)],  # the TAICA report
+    "elastic": lambda size: [affine(0.08, 0.15, 10), elastic(size), light(0.03)],  # ours for CT: left stays left
+    "photo": lambda size: [A.HorizontalFlip(p=0.5), affine(0.1, 0.2, 15), light(0.2)],  # ours for photos
+}
+
+
+@functools.cache
+def transform(policy: str, size: int) -> A.Compose:
+    """The transform of a policy for images of ``size`` pixels a side."""
+    return A.Compose(POLICIES[policy](size))
+
+
+@dataclass(frozen=True)
+class JointAugmentation:
+    """What may happen to a training image and its mask, by the name of a policy."""
+
+    policy: str
+
+    def __call__(
+        self, images: Tensor, targets: Tensor, seed: int, epoch: int, samples: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) in [0, 1] and masks (B, H, W) of class numbers, changed together.
+
+        Masks are sampled by nearest neighbour and keep their set of values; what comes in from outside is 0, black
+        and background.
+        """
+        change, pairs = transform(self.policy, images.shape[-1]), []
+        for image, mask, key in zip(images, targets, mix(seed, epoch, samples), strict=True):
+            change.set_random_seed(int(key >> np.uint64(33)))
+            pairs.append(change(image=image.permute(1, 2, 0).numpy(), mask=mask.numpy()))
+        pictures = torch.stack([torch.from_numpy(pair["image"]).permute(2, 0, 1) for pair in pairs])
+        return pictures.contiguous(), torch.stack([torch.from_numpy(pair["mask"]) for pair in pairs])

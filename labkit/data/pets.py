@@ -1,0 +1,120 @@
+"""Oxford-IIIT Pet: photos of cats and dogs with trimaps (Parkhi et al. 2012,
+https://doi.org/10.1109/CVPR.2012.6248092).
+
+A trimap says 1 = pet, 2 = background, 3 = border, the band in between where nobody was sure. What counts as foreground
+is a choice (``TARGETS``), and it changes every score.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from labkit.data import samples
+from labkit.data.cache import decoded, fitted, open_image, writable_folder
+from labkit.data.loading import Rows, Split
+from labkit.data.sources import Source, check_root, describe, registry
+from labkit.errors import DataError
+
+FOLDER = "oxford-iiit-pet"
+LISTS = ("trainval", "test")
+TARGETS = {"pet_and_border": (1, 3), "pet_only": (1,), "border_only": (3,)}  # trimap values that are foreground
+IMAGES = {"trainval": 3_680, "test": 3_669}  # of the complete data set
+
+
+def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
+    """Find the photos that the official lists name, and their trimaps; DataError if one is not there.
+
+    ``source``: ``auto`` takes ``root/oxford-iiit-pet`` if it is there, else the sample; ``official`` insists on it;
+    ``sample`` takes the sample. ``asked_for``: the user named the root.
+    """
+    published = registry()["pets"]
+    check_root(root, asked_for)
+    there = (root / FOLDER).is_dir()
+    if source == "sample" or (source == "auto" and not there):
+        root = samples.pet_figures(root)
+        return describe(root, listed_files(root), published, "sample", samples.PETS)
+    if not there:
+        raise DataError(
+            f"No folder {root / FOLDER}: put 'images' and 'annotations' of the archives from {published['homepage']} "
+            f"there, or take source='sample' to work on made-up figures."
+        )
+    found = describe(root, listed_files(root), published, "official", "photos in the layout of Oxford-IIIT Pet")
+    if {part: len(names_in(root, part)) for part in LISTS} == IMAGES:
+        return replace(found, name="Oxford-IIIT Pet", complete=True)
+    return found
+
+
+def names_in(root: Path, part: str) -> list[tuple[str, int]]:
+    """Name and breed number (from 1) of each image in an official list, ``trainval`` or ``test``."""
+    path = root / FOLDER / "annotations" / f"{part}.txt"
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}): restore it from annotations.tar.gz.") from None
+    rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+    for row in rows:
+        if len(row) < 2 or not row[1].isdigit() or "/" in row[0]:
+            raise DataError(f"{path} has the line {' '.join(row)!r}, expected 'NAME BREED SPECIES NUMBER': restore it.")
+    if not rows:
+        raise DataError(f"{path} names no image: restore it from annotations.tar.gz.")
+    return [(row[0], int(row[1])) for row in rows]
+
+
+def listed_files(root: Path) -> list[str]:
+    """Lists, photos and trimaps, relative to ``root``; DataError for a listed file that is not there."""
+    files = [f"{FOLDER}/annotations/{part}.txt" for part in LISTS]
+    for part in LISTS:
+        for name, _ in names_in(root, part):
+            for path in (f"{FOLDER}/images/{name}.jpg", f"{FOLDER}/annotations/trimaps/{name}.png"):
+                if not (root / path).is_file():
+                    raise DataError(f"{files[LISTS.index(part)]} names {name}, but there is no {root / path}.")
+                files.append(path)
+    return files
+
+
+def read_image(source: Source, name: str) -> Image.Image:
+    """The photo in RGB, (H, W); some official files named .jpg are GIF or PNG inside, which does no harm."""
+    return open_image(source.root / FOLDER / "images" / f"{name}.jpg").convert("RGB")
+
+
+def read_trimap(source: Source, name: str) -> Image.Image:
+    """The trimap (H, W) with the values 1, 2 and 3; DataError for others."""
+    path = source.root / FOLDER / "annotations" / "trimaps" / f"{name}.png"
+    trimap = open_image(path, ("L", "P"), "a trimap has the values 1, 2 and 3.")
+    values = np.unique(np.asarray(trimap)).tolist()
+    if not set(values) <= {1, 2, 3}:
+        raise DataError(f"{path} has the values {values[:6]}, expected only 1 (pet), 2 (background), 3 (border).")
+    return trimap
+
+
+def arrays(source: Source, size: int) -> np.ndarray:
+    """All photos and trimaps, trainval before test, (N, 4, size, size) uint8; decoded and checked the first time."""
+    names = [name for part in LISTS for name, _ in names_in(source.root, part)]
+
+    def decode(i: int) -> np.ndarray:
+        image, trimap = read_image(source, names[i]), read_trimap(source, names[i])
+        if image.size != trimap.size:
+            shown = [" × ".join(map(str, x.size)) for x in (image, trimap)]
+            path = source.root / FOLDER / "images" / f"{names[i]}.jpg"
+            raise DataError(f"{path} has {shown[0]} pixels but its trimap {shown[1]}: they are no pair; replace one.")
+        photo, border = fitted(image, size).transpose(2, 0, 1), fitted(trimap, size, mask=True)
+        return np.concatenate([photo, border[None]])
+
+    folder = writable_folder(source.root, "decoded")
+    path = folder / f"pets-{source.fingerprint[:12]}-{size}.npy"
+    return decoded(path, len(names), (4, size, size), decode)
+
+
+def foreground(trimap: np.ndarray, target: str) -> np.ndarray:
+    """The mask of a named target from a trimap of any shape: uint8, 1 = foreground."""
+    return np.isin(trimap, TARGETS[target]).astype(np.uint8)
+
+
+def load(source: Source, size: int, target: str) -> Split:
+    """All photos (they stay on disk) and masks (N, size, size) as one split, trainval before test."""
+    both = arrays(source, size)
+    masks = foreground(both[:, 3], target)
+    return Split(Rows(both[:, :3], np.arange(len(both))), torch.from_numpy(masks), np.arange(len(both)))

@@ -1,0 +1,148 @@
+"""UNet (Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597).
+
+Two things differ from the paper: convolutions are padded, so that the output is as large as the input, and batch
+normalisation follows each of them. With 64 features on the first level and 1024 in the bottleneck this is the classic
+network of 31 million parameters.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from labkit.models.resnet import conv3x3, init_he
+
+
+class DoubleConv(nn.Sequential):
+    """Twice: 3×3 convolution, batch normalisation (if asked for), ReLU; (N, C_in, H, W) -> (N, C_out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, batch_norm: bool = True):
+        layers: list[nn.Module] = []
+        for channels in (in_channels, out_channels):
+            conv = conv3x3(channels, out_channels) if batch_norm else nn.Conv2d(channels, out_channels, 3, padding=1)
+            layers += [conv, nn.BatchNorm2d(out_channels), nn.ReLU()] if batch_norm else [conv, nn.ReLU()]
+        super().__init__(*layers)
+
+
+class AttentionGate(nn.Module):
+    """Weighs a skip connection by what the decoder is looking for (Oktay et al. 2018, https://arxiv.org/abs/1804.03999).
+
+    ``a = sigmoid(psi(relu(W_x x + W_g g)))`` in [0, 1], one weight a pixel; the skip becomes ``a · x``. The paper
+    computes ``a`` at half the resolution; here g has been enlarged already.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.skip = nn.Conv2d(channels, channels // 2, kernel_size=1)
+        self.gate = nn.Conv2d(channels, channels // 2, kernel_size=1)
+        self.weight = nn.Conv2d(channels // 2, 1, kernel_size=1)
+
+    def forward(self, x: Tensor, g: Tensor) -> Tensor:
+        """Skip x and decoder features g, both (N, C, H, W) -> weighted skip (N, C, H, W)."""
+        return x * torch.sigmoid(self.weight(torch.relu(self.skip(x) + self.gate(g))))
+
+
+def upsampling(in_channels: int, out_channels: int, kind: str = "transposed") -> nn.Module:
+    """Twice as high and wide: a 2×2 convolution ``transposed``, or ``bilinear`` and a 1×1 convolution."""
+    if kind == "transposed":
+        return nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False), nn.Conv2d(in_channels, out_channels, 1)
+    )
+
+
+class UpBlock(nn.Module):
+    """One level of the decoder: enlarge, put the encoder's features of that size beside (the skip), convolve twice."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, batch_norm: bool = True, up: str = "transposed", gated: bool = False
+    ):
+        super().__init__()
+        self.up = upsampling(in_channels, out_channels, up)
+        self.gate = AttentionGate(out_channels) if gated else None
+        self.convs = DoubleConv(2 * out_channels, out_channels, batch_norm)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """x (N, C_in, H, W) and skip (N, C_out, 2H, 2W) -> (N, C_out, 2H, 2W)."""
+        x = self.up(x)
+        if self.gate is not None:
+            skip = self.gate(skip, x)
+        return self.convs(torch.cat([skip, x], dim=1))
+
+
+class UNet(nn.Module):
+    """Contract, expand, and hand the details over the skip connections.
+
+    Maps images (N, in_channels, H, W) of any size to logits (N, out_channels, H, W). ``features`` are the widths of
+    the levels, each of which halves the size; ``bottleneck`` is the width below the last. ``dropout`` is the share of
+    bottleneck channels left out in training. ``init``: ``he`` or ``default`` (PyTorch's). ``up``: ``transposed`` or
+    ``bilinear``. ``checkpointing`` computes each level's features a second time in the backward pass instead of
+    keeping them: less memory, more time, the same gradients (Chen et al. 2016, https://arxiv.org/abs/1604.06174).
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        features: Sequence[int] = (64, 128, 256, 512),
+        bottleneck: int = 1024,
+        dropout: float = 0.0,
+        batch_norm: bool = True,
+        init: str = "he",
+        up: str = "transposed",
+        attention: bool = False,
+        checkpointing: bool = False,
+    ):
+        super().__init__()
+        self.checkpointing = checkpointing
+        ins, ups = [in_channels, *features[:-1]], [bottleneck, *features[:0:-1]]
+        self.encoder = nn.ModuleList([DoubleConv(i, o, batch_norm) for i, o in zip(ins, features, strict=True)])
+        self.bottleneck = nn.Sequential(DoubleConv(features[-1], bottleneck, batch_norm), nn.Dropout2d(dropout))
+        self.decoder = nn.ModuleList(
+            [UpBlock(i, o, batch_norm, up, attention) for i, o in zip(ups, features[::-1], strict=True)]
+        )
+        self.head = nn.Conv2d(features[0], out_channels, kernel_size=1)
+        if init == "he":
+            self.apply(init_he)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H, W) logits."""
+        height, width = x.shape[-2:]
+        x, skips = pad_to_multiple(x, 2 ** len(self.encoder)), []
+        for level in self.encoder:
+            skips.append(run(level, x, keep=not self.checkpointing))  # (N, features, H, W)
+            x = F.max_pool2d(skips[-1], 2)  # (N, features, H / 2, W / 2)
+        x = run(self.bottleneck, x, keep=not self.checkpointing)
+        for level in self.decoder:
+            x = run(level, x, skips.pop(), keep=not self.checkpointing)
+        return self.head(x)[..., :height, :width]
+
+
+def pad_to_multiple(x: Tensor, stride: int) -> Tensor:
+    """Repeat the last row and column until height and width of (N, C, H, W) are multiples of ``stride``."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
+
+
+def run(module: nn.Module, *inputs: Tensor, keep: bool = True) -> Tensor:
+    """``module(*inputs)``; without ``keep``, its activations are computed again when the gradient needs them."""
+    if keep or not module.training:
+        return module(*inputs)
+    twice = lambda: (nullcontext(), statistics_frozen(module))  # noqa: E731
+    return checkpoint(module, *inputs, use_reentrant=False, context_fn=twice)
+
+
+@contextmanager
+def statistics_frozen(module: nn.Module) -> Iterator[None]:
+    """Batch normalisation has taken its running means in the first pass; it must not count the batch again."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

@@ -1,0 +1,126 @@
+"""Use a finished run on new images: model and preprocessing are rebuilt from the run folder alone."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from labkit.data.cache import open_image
+from labkit.data.loading import Preprocessing
+from labkit.errors import RequestError
+from labkit.files import write_atomic
+from labkit.labs import LABS, lab_of
+from labkit.labs.segmentation import at_size
+from labkit.results.masks import PREDICTED, to_rgb
+from labkit.results.run import read_manifest
+from labkit.training.checkpoint import load_checkpoint
+from labkit.training.loop import forward
+from labkit.training.losses import margin
+from labkit.training.precision import Precision, choose_device, choose_precision
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+ADVICE = "save it with 8 bits a channel (a CT slice needs a window: choose which densities become black and white)."
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model with all that it needs to look at an image."""
+
+    model: nn.Module
+    precision: Precision
+    preprocessing: Preprocessing
+    channels: int
+    class_names: Sequence[str]  # empty for a segmentation
+
+    def logits(self, image: Image.Image) -> Tensor:
+        """What the model says of one image: (K,) of classes, or (h, w) of the foreground."""
+        pixels = torch.from_numpy(np.array(image.convert("RGB" if self.channels == 3 else "L"))).float() / 255
+        pixels = pixels.view(*pixels.shape[:2], self.channels).permute(2, 0, 1)[None]  # (1, C, H, W)
+        out = forward(self.model, self.preprocessing(pixels), self.precision).cpu()
+        return out[0] if self.class_names else margin(out)[0]
+
+    def probability(self, image: Image.Image) -> np.ndarray:
+        """Foreground probability of every pixel at the image's own size, (H, W)."""
+        return at_size(self.logits(image), (image.height, image.width))
+
+    def classes(self, image: Image.Image) -> list[tuple[str, float]]:
+        """Every class with its probability, the most probable first."""
+        p = self.logits(image).softmax(dim=0)
+        return [(self.class_names[i], float(p[i])) for i in p.argsort(descending=True)]
+
+
+def load_predictor(run: Path, device: str = "auto") -> Predictor:
+    """Rebuild the model of a run folder; RequestError if it is none, is not finished, or its checkpoint is damaged."""
+    manifest = read_manifest(run)
+    if not manifest:
+        raise RequestError(f"{run} is no run folder: it has no readable manifest.json; give a folder under runs/.")
+    checkpoint = run / "checkpoints" / "best.safetensors"
+    if not checkpoint.exists() or "preprocessing" not in manifest or manifest.get("notebook") not in LABS:
+        raise RequestError(f"The run in {run} has no trained model ({checkpoint} is missing): finish the run first.")
+    lab = lab_of(manifest["notebook"])
+    params = lab.Parameters.checked(manifest["parameters"])
+    facts = dict(manifest["preprocessing"])
+    channels = facts.pop("channels")
+    model = lab.build_model(params, will_load=True)
+    load_checkpoint(checkpoint, model)
+    precision = choose_precision(params.precision, choose_device(device))
+    model.to(precision.device, memory_format=torch.channels_last)
+    preprocessing = Preprocessing(facts["size"], tuple(facts["mean"]), tuple(facts["std"]))
+    return Predictor(model, precision, preprocessing, channels, getattr(params, "names", ()))
+
+
+def pairs(image: Path, output: Path | None) -> list[tuple[Path, Path | None]]:
+    """Which image goes to which output: one file to one file, or a folder of images to a folder of PNG files."""
+    if image.is_dir():
+        found = sorted(path for path in image.iterdir() if path.suffix.lower() in SUFFIXES)
+        if not found:
+            raise RequestError(f"The folder {image} holds no image ({', '.join(SUFFIXES)}): give one that does.")
+        if output is not None and output.exists() and not output.is_dir():
+            raise RequestError(f"{image} is a folder, so --output must be one too, but {output} is a file.")
+        stems = [path.stem for path in found]
+        if output is not None and len(set(stems)) < len(stems):
+            twice = next(stem for stem in stems if stems.count(stem) > 1)
+            raise RequestError(f"Two images in {image} are called {twice!r} and would have one mask: rename one.")
+        return [(path, output / f"{path.stem}.png" if output else None) for path in found]
+    if output is not None and output.is_dir():
+        output = output / f"{image.stem}.png"
+    if output is not None and output.resolve() == image.resolve():
+        raise RequestError(f"--output {output} is the image itself: give another name, so that it is not lost.")
+    return [(image, output)]
+
+
+def read_photo(path: Path) -> Image.Image:
+    """An image of 8 bits a channel; DataError for anything else."""
+    return open_image(path, ("L", "RGB", "RGBA", "P", "1", "LA", "CMYK"), ADVICE)
+
+
+def mask_of(probability: np.ndarray) -> Image.Image:
+    """255 where the foreground is more probable than not, else 0; as large as the image."""
+    return Image.fromarray(np.where(probability > 0.5, 255, 0).astype(np.uint8))
+
+
+def grey_of(image: Image.Image, probability: np.ndarray) -> Image.Image:
+    """The probability as grey values, 0 to 255."""
+    return Image.fromarray(np.rint(255 * probability).astype(np.uint8))
+
+
+def overlay_of(image: Image.Image, probability: np.ndarray) -> Image.Image:
+    """The image in grey with the predicted foreground tinted."""
+    grey = np.asarray(image.convert("L"), dtype=float)[..., None].repeat(3, axis=-1)
+    tint = 255 * np.array(to_rgb(PREDICTED))
+    return Image.fromarray(np.where((probability > 0.5)[..., None], 0.5 * grey + 0.5 * tint, grey).astype(np.uint8))
+
+
+def save_png(path: Path, image: Image.Image) -> None:
+    """Write a PNG file whole or not at all; RequestError if it cannot be."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    try:
+        write_atomic(path, content.getvalue())
+    except OSError as error:
+        raise RequestError(f"{path} cannot be written ({error.strerror}): give another --output.") from None
