@@ -81,14 +81,15 @@ def test_agrees_with_torchvision_on_a_turn_that_is_not_square() -> None:
 
 def test_augmentation_differs_between_epochs_and_repeats_within() -> None:
     augment, images, samples = Augmentation(10, 0.1, 0.1, True), torch.rand(6, 1, 10, 10), np.arange(6)
-    assert torch.equal(augment(images, 0, 3, samples), augment(images, 0, 3, samples))
-    assert not torch.equal(augment(images, 0, 3, samples), augment(images, 0, 4, samples))
-    assert not torch.equal(augment(images, 0, 3, samples), augment(images, 1, 3, samples))
+    draws = [augment(images, samples, seed, epoch, samples)[0] for seed, epoch in ((0, 3), (0, 3), (0, 4), (1, 3))]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[3])
 
 
 def test_about_half_of_the_images_are_flipped_and_the_rest_left_alone() -> None:
     images = torch.arange(4.0).expand(1000, 1, 4, 4)
-    out = Augmentation(flip=True)(images, 0, 0, np.arange(1000))
+    out, _ = Augmentation(flip=True)(images, torch.zeros(1000), 0, 0, np.arange(1000))
     flipped = (out[:, 0, 0, 0] == 3).sum().item()
     assert 430 < flipped < 570
     assert torch.equal(out.sort(dim=-1).values, images)
@@ -96,7 +97,7 @@ def test_about_half_of_the_images_are_flipped_and_the_rest_left_alone() -> None:
 
 def test_no_augmentation_is_the_identity() -> None:
     images = torch.rand(4, 1, 5, 5)
-    assert torch.equal(Augmentation()(images, 0, 0, np.arange(4)), images)
+    assert torch.equal(Augmentation()(images, torch.zeros(4), 0, 0, np.arange(4))[0], images)
 
 
 def test_resize_keeps_a_flat_image_flat() -> None:

@@ -17,7 +17,7 @@ from torchvision.datasets import MNIST
 
 from labkit.data import mnist
 from labkit.data.samples import handwritten_digits
-from labkit.data.sources import registry
+from labkit.data.sources import fingerprint_of, registry
 from labkit.errors import DataError
 from labkit.files import sha256
 
@@ -134,7 +134,11 @@ def test_the_registry_and_the_data_page_agree() -> None:
     page = (Path(__file__).parents[1] / "data" / "README.md").read_text("utf-8")
     for facts in registry().values():
         assert facts["licence"] in page
-        for path, file in facts["files"].items():
+        assert facts["homepage"] in page
+        assert facts["fingerprint"] in page
+        files = facts.get("files", {})
+        assert not files or fingerprint_of({path: f["sha256"] for path, f in files.items()}) == facts["fingerprint"]
+        for path, file in files.items():
             assert path in page
             assert file["sha256"] in page
 
@@ -176,7 +180,8 @@ def published(root: Path, packed: Path, *mirrors: str) -> dict[str, Any]:
         }
         for path in mnist.LAYOUT
     }
-    return {"name": "MNIST", "mirrors": mirrors, "files": files}
+    fingerprint = fingerprint_of({path: facts["sha256"] for path, facts in files.items()})
+    return {"name": "MNIST", "mirrors": mirrors, "files": files, "fingerprint": fingerprint}
 
 
 def test_download_passes_over_a_dead_mirror_and_checks_what_arrives(tmp_path: Path, mirror: Any) -> None:

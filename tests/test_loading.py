@@ -1,5 +1,7 @@
 """Batches and splits: every image once an epoch, the same with workers or without."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.data.augment import Augmentation
-from labkit.data.loading import Batches, Split, stratified
+from labkit.data.loading import Batches, Preprocessing, Rows, Split, channel_statistics, stratified
 
 
 def split(n: int, side: int = 6) -> Split:
@@ -17,7 +19,7 @@ def split(n: int, side: int = 6) -> Split:
 
 
 def batches(n: int, batch_size: int, **options: object) -> Batches:
-    return Batches(split(n), batch_size, **{"mean": 0.0, "std": 1 / 255, "size": 6} | options)
+    return Batches(split(n), batch_size, **{"preprocessing": Preprocessing(6, (0.0,), (1 / 255,))} | options)
 
 
 @settings(max_examples=60, deadline=None)
@@ -30,6 +32,7 @@ def test_every_image_comes_once_an_epoch(n: int, batch_size: int, shuffle: bool)
 def test_a_lone_last_image_joins_the_batch_before() -> None:
     assert [len(y) for _, y in batches(9, 4).from_step(0)] == [4, 5]
     assert [len(y) for _, y in batches(1, 4).from_step(0)] == [1]
+    assert [len(y) for _, y in batches(3, 1).from_step(0)] == [1, 1, 1]  # who asks for single images gets them
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
@@ -54,7 +57,7 @@ def test_workers_and_starting_midway_change_nothing(workers: int) -> None:
 
 
 def test_images_are_normalised_after_scaling_to_one() -> None:
-    x, _ = next(batches(3, 3, mean=0.5, std=0.25).from_step(0))
+    x, _ = next(batches(3, 3, preprocessing=Preprocessing(6, (0.5,), (0.25,))).from_step(0))
     torch.testing.assert_close(x[2], torch.full((1, 6, 6), (2 / 255 - 0.5) / 0.25))
 
 
@@ -74,3 +77,28 @@ def test_a_stratified_choice_follows_from_the_seed() -> None:
     labels = torch.arange(100) % 10
     assert np.array_equal(stratified(labels, 30, 1)[0], stratified(labels, 30, 1)[0])
     assert not np.array_equal(stratified(labels, 30, 1)[0], stratified(labels, 30, 2)[0])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_channel_statistics_are_those_of_all_pixels(chunk: int) -> None:
+    images = torch.randint(0, 256, (50, 3, 9, 5), dtype=torch.uint8)
+    mean, std = channel_statistics(images, chunk)
+    pixels = images.double() / 255
+    assert np.allclose(mean, pixels.mean(dim=(0, 2, 3)), atol=1e-12)
+    assert np.allclose(std, pixels.std(dim=(0, 2, 3), unbiased=False), atol=1e-12)
+
+
+def test_rows_on_disk_act_like_a_tensor_in_memory(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (20, 3, 4, 4), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", array)
+    rows = Rows(np.load(tmp_path / "images.npy", mmap_mode="c"), np.arange(20))
+    memory = Split(torch.from_numpy(array), torch.arange(20), np.arange(20))
+    disk = Split(rows, torch.arange(20), np.arange(20))
+    index = np.array([3, 19, 4])
+    assert torch.equal(disk.subset(index).subset(np.array([1])).images[np.array([0])], memory.images[[19]])
+    assert disk.subset(index).images.shape == (3, 3, 4, 4)
+    assert channel_statistics(disk.images) == channel_statistics(memory.images)
+    preprocessing = Preprocessing(4, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    for (x, y), (u, v) in zip(*(Batches(s, 6, preprocessing).from_step(0) for s in (disk, memory)), strict=True):
+        assert torch.equal(x, u)
+        assert torch.equal(y, v)

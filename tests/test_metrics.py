@@ -12,11 +12,11 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 from sklearn.metrics import precision_recall_fscore_support
 
+from labkit.training.losses import cross_entropy
 from labkit.training.metrics import (
     accuracy,
     bootstrap,
     confusion_matrix,
-    cross_entropy,
     per_class,
     selection_optimism,
     wilson,

@@ -1,13 +1,25 @@
 """The contract that every model keeps, and the facts that the reports state."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from labkit.models import architecture, count_parameters, resnet18, resnet34, resnet50
+from labkit.errors import RequestError
+from labkit.models import (
+    ResNet34UNet,
+    UNet,
+    UNetPlusPlus,
+    architecture,
+    count_parameters,
+    resnet18,
+    resnet34,
+    resnet50,
+)
 from labkit.models.resnet import BasicBlock, lesion
+from labkit.models.resnet34_unet import PreAddReluBlock, imagenet_names, load_imagenet
 from labkit.models.summary import by_stage
 
 CLASSIFIERS = [resnet18, resnet34, resnet50]
@@ -101,3 +113,136 @@ def test_a_block_adds_its_branch_to_its_input() -> None:
     with lesion(block, "shortcut"):
         assert not torch.allclose(block(x), x)
     assert torch.allclose(block(x), torch.relu(x + block.norm2(block.conv2(torch.relu(block.norm1(block.conv1(x)))))))
+
+
+SEGMENTERS = {
+    "unet": lambda i=1, o=1, **k: UNet(i, o, (4, 8, 12), 16, **k),
+    "unet_without_norm": lambda i=1, o=1, **k: UNet(i, o, (4, 8, 12), 16, batch_norm=False, **k),
+    "unet_bilinear": lambda i=1, o=1, **k: UNet(i, o, (4, 8, 12), 16, up="bilinear", init="default", **k),
+    "attention_unet": lambda i=1, o=1, **k: UNet(i, o, (4, 8, 12), 16, attention=True, **k),
+    "unet_plus_plus": lambda i=1, o=1, **k: UNetPlusPlus(i, o, (4, 8, 12), **k),
+    "resnet34_unet": lambda i=1, o=1, **k: ResNet34UNet(i, o, width=4, **{"dropout": 0.0} | k),
+    "resnet34_unet_pre_add_relu": lambda i=1, o=1, **k: ResNet34UNet(
+        i, o, width=4, block="pre_add_relu", **{"dropout": 0.0} | k
+    ),
+}
+segmenters = pytest.mark.parametrize("build", SEGMENTERS.values(), ids=SEGMENTERS)
+
+
+@segmenters
+@pytest.mark.parametrize("size", [(32, 32), (1, 1), (33, 57), (5, 64)])
+def test_masks_are_as_large_as_images(build: Callable[..., nn.Module], size: tuple[int, int]) -> None:
+    assert build(3, 2).eval()(torch.rand(2, 3, *size)).shape == (2, 2, *size)
+
+
+@segmenters
+def test_every_parameter_of_a_segmenter_gets_a_gradient(build: Callable[..., nn.Module]) -> None:
+    model = build()
+    model(torch.rand(3, 1, 64, 64)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@segmenters
+def test_a_segmenter_overfits_one_batch(build: Callable[..., nn.Module]) -> None:
+    torch.manual_seed(0)
+    masks = torch.zeros(3, 32, 32)
+    for i in range(3):
+        masks[i, 8 * i : 8 * i + 12, 5:25] = 1
+    images = masks[:, None] * 0.5 + 0.3 * torch.rand(3, 1, 32, 32)
+    model = build()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(90):
+        optimiser.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(model(images)[:, 0], masks)
+        loss.backward()
+        optimiser.step()
+    assert ((model(images)[:, 0] > 0) == (masks > 0)).float().mean() > 0.98
+
+
+@segmenters
+def test_a_segmenter_is_the_same_by_seed_and_scores_an_image_alike_alone(build: Callable[..., nn.Module]) -> None:
+    models = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        models.append(build().eval())
+    images = torch.rand(4, 1, 24, 24)
+    assert torch.equal(models[0](images), models[1](images))
+    assert not torch.equal(models[0](images), models[2](images))
+    torch.testing.assert_close(models[0](images)[2:3], models[0](images[2:3]), atol=1e-4, rtol=1e-4)
+
+
+@segmenters
+def test_a_segmenters_architecture_table_adds_up(build: Callable[..., nn.Module]) -> None:
+    model = build()
+    table = architecture(model, (1, 64, 64))
+    assert table["parameters"].sum() == count_parameters(model)
+    assert by_stage(table)["parameters"].sum() == count_parameters(model)
+
+
+@segmenters
+def test_checkpointing_changes_memory_and_nothing_else(build: Callable[..., nn.Module]) -> None:
+    images, results = torch.rand(3, 1, 64, 64), []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = build(checkpointing=checkpointing, dropout=0.3)
+        torch.manual_seed(1)  # the same channels are dropped
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t):
+            loss = model(images).square().mean()
+        loss.backward()
+        results.append(([p.grad for p in model.parameters()], list(model.buffers()), sum(kept)))
+    (plain, plain_buffers, much), (twice, twice_buffers, little) = results
+    assert all(torch.equal(a, b) for a, b in zip(plain, twice, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(plain_buffers, twice_buffers, strict=True))  # running means, too
+    assert little < much / 2
+
+
+def test_unet_has_the_reports_parameter_counts() -> None:
+    assert count_parameters(UNet(1, 1)) == 31_036_481
+    assert count_parameters(UNet(1, 2)) == 31_036_546
+    assert 20.4e6 < count_parameters(UNet(1, 1, bottleneck=512)) < 20.6e6  # the report's drawing
+
+
+def test_he_initialisation_is_larger_than_pytorchs() -> None:
+    spreads = []
+    for init in ("he", "default"):
+        torch.manual_seed(0)
+        spreads.append(UNet(init=init, features=(64, 64), bottleneck=64).bottleneck[0][0].weight.std().item())
+    assert spreads[0] == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+    assert spreads[1] < spreads[0] / 2
+
+
+def test_the_reports_block_adds_after_relu() -> None:
+    block, x = PreAddReluBlock(4, 4).eval(), torch.rand(2, 4, 6, 6) - 0.5
+    branch = block.norm2(block.conv2(torch.relu(block.norm1(block.conv1(x)))))
+    torch.testing.assert_close(block(x), x + torch.relu(branch))
+    assert (block(x) >= x).all()  # it can only add
+
+
+def test_torchvisions_weights_fit_the_encoder() -> None:
+    from torchvision import models as reference
+
+    theirs = reference.resnet34(weights=None).eval()
+    ours = ResNet34UNet(3, 1).eval()
+    wanted = {n for n in ours.state_dict() if n.startswith(("stem.", "stages."))}
+    found = imagenet_names(theirs.state_dict())
+    assert set(found) == wanted
+    ours.load_state_dict(found, strict=False)
+    x = torch.rand(1, 3, 64, 64)
+    y = theirs.layer4(
+        theirs.layer3(theirs.layer2(theirs.layer1(theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x)))))))
+    )
+    z = nn.functional.max_pool2d(ours.stem(x), 3, 2, 1)
+    for level in ours.stages:
+        z = level(z)
+    torch.testing.assert_close(z, y)
+
+
+def test_imagenet_weights_that_cannot_be_had_are_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody answers there
+    with pytest.raises(RequestError, match=r"could not be downloaded .* take a model without 'imagenet'"):
+        load_imagenet(ResNet34UNet(3, 1))
+    with pytest.raises(RequestError, match="fit only width 64"):
+        load_imagenet(ResNet34UNet(3, 1, width=8))

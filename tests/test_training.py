@@ -16,7 +16,8 @@ from labkit.errors import RequestError, TrainingError
 from labkit.labs import mnist_resnet18 as lab
 from labkit.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from labkit.training.loop import State, evaluate, fit, patience, predict
-from labkit.training.metrics import accuracy, cross_entropy
+from labkit.training.losses import cross_entropy
+from labkit.training.metrics import accuracy
 from labkit.training.precision import choose_device, choose_precision
 from labkit.training.progress import Progress, clock
 

@@ -35,17 +35,23 @@ def elastic(size: int) -> A.ElasticTransform:
     return A.ElasticTransform(alpha=0.015 * size / noise, sigma=sigma, p=1, fill_mask=0)
 
 
-def light(brightness: float) -> A.RandomBrightnessContrast:
-    """Contrast changed by up to 20 %, brightness by up to the given share; in CT, black must stay nearly black."""
-    return A.RandomBrightnessContrast(brightness, 0.2, p=1)
+def light() -> A.RandomBrightnessContrast:
+    """Brightness and contrast changed by up to 20 %."""
+    return A.RandomBrightnessContrast(0.2, 0.2, p=1)
+
+
+def scanner() -> list[A.BasicTransform]:
+    """Another scanner, dose or contrast medium: contrast by up to half, a curve on the grey values, noise."""
+    curve, noise = A.RandomGamma((60, 160), p=1), A.GaussNoise(std_range=(0.0, 0.06), p=0.5)
+    return [A.RandomBrightnessContrast(0.03, 0.5, p=1), curve, noise]
 
 
 POLICIES = {
     "none": lambda size: [],
     "flip_rotate": lambda size: [A.HorizontalFlip(p=0.5), affine(0, 0, 15)],  # the AIoT report
     "affine": lambda size: [affine(0.1, 0.2, 30)],  # the TAICA report
-    "elastic": lambda size: [affine(0.08, 0.15, 10), elastic(size), light(0.03)],  # ours for CT: left stays left
-    "photo": lambda size: [A.HorizontalFlip(p=0.5), affine(0.1, 0.2, 15), light(0.2)],  # ours for photos
+    "elastic": lambda size: [affine(0.08, 0.15, 10), elastic(size), *scanner()],  # ours for CT: left stays left
+    "photo": lambda size: [A.HorizontalFlip(p=0.5), affine(0.1, 0.2, 15), light()],  # ours for photos
 }
 
 

@@ -139,10 +139,12 @@ def run(module: nn.Module, *inputs: Tensor, keep: bool = True) -> Tensor:
 def statistics_frozen(module: nn.Module) -> Iterator[None]:
     """Batch normalisation has taken its running means in the first pass; it must not count the batch again."""
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)

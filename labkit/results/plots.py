@@ -65,11 +65,8 @@ def plot_curve(history: pd.DataFrame, name: str, *, chosen: int | None = None, a
     shown = name_of(name)
     ax.set_xlim(0.5, len(history) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(
-        xlabel="epoch",
-        ylabel=shown + (" (nats)" if name == "loss" else ""),
-        title=shown[0].upper() + shown[1:] + " by epoch",
-    )
+    unit = " (nats)" if name == "loss" else ""
+    ax.set(xlabel="epoch", ylabel=shown + unit, title=f"{shown[0].upper()}{shown[1:]} by epoch")
     if name == "loss":
         ax.set_yscale("log")
         _plain_log_ticks(ax.yaxis)

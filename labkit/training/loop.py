@@ -169,10 +169,14 @@ def check_precision(before: str, now: Precision, path: Path) -> None:
 
 
 def set_learning_rate(recipe: Recipe, state: State, steps: int) -> None:
-    """Set the optimiser's rate for the coming step: the peak times the schedule's factor at this time."""
-    time_in_epochs = state.epoch + state.step / steps
+    """Set the optimiser's rate for the coming step."""
     for group in recipe.optimiser.param_groups:
-        group["lr"] = recipe.learning_rate * recipe.schedule(time_in_epochs, state.scores(recipe.metric_name))
+        group["lr"] = rate_at(recipe, state, state.step / steps)
+
+
+def rate_at(recipe: Recipe, state: State, share: float) -> float:
+    """The learning rate when a ``share`` of the epoch at hand is over: the peak times the schedule's factor."""
+    return recipe.learning_rate * recipe.schedule(state.epoch + share, state.scores(recipe.metric_name))
 
 
 def add_up(pending: list[Tensor], state: State, recipe: Recipe, train: Batches) -> None:
@@ -211,7 +215,7 @@ def finish_epoch(state: State, recipe: Recipe, val_loss: float, val_metric: floa
         f"train_{name}": state.metric_sum / state.images,
         "val_loss": val_loss,
         f"val_{name}": val_metric,
-        "learning_rate": recipe.optimiser.param_groups[0]["lr"],
+        "learning_rate": rate_at(recipe, state, (state.step - 1) / state.step),  # of the last step
         "seconds": round(state.seconds, 3),
         "images_per_second": round(state.images / state.seconds, 1),
     }

@@ -1,0 +1,178 @@
+"""The liver set: pairs, patients, splits; and one sentence for each kind of damage."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from segments import liver_params, write_liver
+
+from labkit.data import liver
+from labkit.errors import DataError
+from labkit.labs import liver_unet as lab
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_liver(tmp_path / "data")
+
+
+def test_patients_are_found_in_the_pictures(root: Path) -> None:
+    source = liver.find(root)
+    assert (source.kind, source.verified, source.name) == ("official", False, "CT slices in the liver layout")
+    images, masks = liver.arrays(source, 32)
+    assert images.shape == (18, 1, 32, 32)
+    assert set(np.unique(masks)) == {0, 1}
+    assert liver.find_volumes(liver.changes(images[:15])) == [range(6), range(6, 11), range(11, 15)]
+
+
+def test_slices_of_one_patient_are_one_volume() -> None:
+    assert liver.find_volumes(np.array([0.0, 1.0, 1.2, 0.9])) == [range(4)]
+    assert liver.find_volumes(np.array([0.0])) == [range(1)]
+    assert liver.find_volumes(np.zeros(5)) == [range(5)]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_patient_is_in_one_part_only(root: Path, number: int) -> None:
+    params = liver_params(root, validation_volume=number)
+    data = lab.load_data(params, lab.find_data(params))
+    groups = {name: {data.groups[i] for i in split.samples} for name, split in data.parts().items()}
+    assert groups["validation"] == {f"patient {number}"}
+    assert groups["training"] == {"patient 1", "patient 2", "patient 3"} - groups["validation"]
+    assert groups["test"] == {"test patient"}
+    assert data.facts()["counts"] == {
+        "train": 15 - (6, 5, 4)[number - 1],
+        "validation": (6, 5, 4)[number - 1],
+        "test": 3,
+    }
+    assert data.facts()["groups"]["validation"] == [f"patient {number}"]
+
+
+def test_a_leaky_split_is_one_parameter_away_and_still_disjoint(root: Path) -> None:
+    params = liver_params(root, validation_volume=0)
+    data = lab.load_data(params, lab.find_data(params))
+    assert set(data.train.samples).isdisjoint(data.val.samples)
+    assert {data.groups[i] for i in data.train.samples} & {data.groups[i] for i in data.val.samples}
+
+
+def test_copied_masks_are_better_where_the_split_leaks(tmp_path: Path) -> None:
+    params = liver_params(tmp_path, source="sample", validation_volume=2)
+    by_patient, at_random = lab.copying_scores(params, lab.find_data(params))
+    assert at_random.mean() > by_patient.mean() + 0.1
+
+
+def test_limit_takes_evenly_spaced_slices(root: Path) -> None:
+    params = liver_params(root, limit=3)
+    data = lab.load_data(params, lab.find_data(params))
+    assert [len(split) for split in data.parts().values()] == [3, 3, 3]
+    assert data.train.samples[0] == 0
+    assert data.train.samples[-1] == 14
+
+
+GIVEN = [
+    ("0-6, 6-14", "Slice 6 is in two volumes"),
+    ("0-5, 7-14", "Slice 6 is in no volume"),
+    ("0-5, 6-15", "slices go from 0 to 14"),
+    ("0-5, 14-6", "is not there"),
+    ("first, second", "expected first and last slices"),
+    ("0-14", "choose one of at least two"),
+]
+
+
+@pytest.mark.parametrize(("volumes", "sentence"), GIVEN)
+def test_volumes_given_by_hand_must_cover_each_slice_once(root: Path, volumes: str, sentence: str) -> None:
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        lab.find_data(liver_params(root, volumes=volumes))
+
+
+def test_volumes_given_by_hand_are_taken(root: Path) -> None:
+    params = liver_params(root, volumes="0-9, 10-14", validation_volume=2)
+    assert lab.load_data(params, lab.find_data(params)).val.samples.tolist() == [10, 11, 12, 13, 14]
+
+
+def test_images_of_any_size_come_out_alike_and_score_at_their_own(root: Path) -> None:
+    folder = root / "liver" / "val"
+    Image.fromarray(np.full((60, 90), 100, np.uint8)).save(folder / "000.png")
+    Image.fromarray(np.zeros((60, 90), np.uint8)).save(folder / "000_mask.png")
+    params = liver_params(root)
+    data = lab.load_data(params, lab.find_data(params))
+    assert data.test.images.shape == (3, 1, 32, 32)
+    assert data.truth(data.test.samples[0]).shape == (60, 90)
+    assert not data.truth(data.test.samples[0]).any()
+
+
+def replace(root: Path, name: str, array: np.ndarray) -> None:
+    Image.fromarray(array).save(root / "liver" / name)
+
+
+def damaged_png(root: Path) -> None:
+    path = root / "liver" / "train" / "002.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def odd_values(root: Path) -> None:
+    mask = np.asarray(Image.open(root / "liver" / "train" / "001_mask.png")).copy()
+    mask[0, :3] = (1, 7, 255)
+    replace(root, "train/001_mask.png", mask)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "missing mask": (lambda r: os.remove(r / "liver/train/003_mask.png"), "003.png", "has no mask 003_mask.png"),
+    "orphan mask": (lambda r: os.remove(r / "liver/train/003.png"), "003_mask.png", "has no image 003.png"),
+    "other size": (lambda r: replace(r, "train/004_mask.png", np.zeros((8, 9), np.uint8)), "004.png", "9 × 8"),
+    "odd values": (odd_values, "001_mask.png", "has the values [0, 1, 7, 255], expected only 0"),
+    "16 bits": (lambda r: replace(r, "train/000.png", np.full((48, 48), 999, np.uint16)), "000.png", "'I;16'"),
+    "RGBA": (lambda r: replace(r, "val/001.png", np.zeros((48, 48, 4), np.uint8)), "001.png", "'RGBA'"),
+    "colour": (
+        lambda r: replace(r, "val/001.png", np.arange(48 * 48 * 3).reshape(48, 48, 3).astype(np.uint8)),
+        "001.png",
+        "is a colour image, expected grey",
+    ),
+    "cut short": (damaged_png, "002.png", "cannot be read as an image"),
+    "no image at all": (lambda r: (r / "liver/train/002.png").write_text("hello"), "002.png", "cannot be read"),
+    "empty folder": (lambda r: (shutil.rmtree(r / "liver/val"), (r / "liver/val").mkdir()), "val", "holds no images"),
+    "no folder": (lambda r: shutil.rmtree(r / "liver/train"), "train", "holds no images"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_bad_data_are_one_sentence_that_names_the_file(root: Path, what: str) -> None:
+    harm, name, sentence = DAMAGE[what]
+    harm(root)
+    with pytest.raises(DataError) as caught:
+        lab.find_data(liver_params(root))
+    said = str(caught.value)
+    assert name in said
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+    assert not list(root.rglob("*.npy"))  # no half-made array stays behind
+
+
+def test_official_data_that_are_not_there_say_where_to_put_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"No folder .*liver.*source='sample'"):
+        liver.find(tmp_path, "official")
+
+
+def test_the_sample_is_the_same_every_time_and_has_what_makes_it_hard(tmp_path: Path) -> None:
+    first, second = (liver.find(tmp_path / name, "sample") for name in ("a", "b"))
+    assert first.fingerprint == second.fingerprint
+    assert (first.kind, first.verified) == ("sample", False)
+    images, masks = liver.arrays(first, 64)
+    assert liver.find_volumes(liver.changes(images[:60])) == [range(0, 20), range(20, 40), range(40, 60)]
+    assert 3 <= (masks[60:].sum(axis=(1, 2)) == 0).sum() <= 10  # slices without any liver
+    grey, there = images[:, 0].astype(float), masks > 0
+    for width in (0.5, 1, 2):  # whoever only looks at the grey value of a pixel does not find the liver
+        said = np.abs(grey - grey[there].mean()) < width * grey[there].std()
+        assert 2 * (said & there).sum() / (said.sum() + there.sum()) < 0.75
+
+
+def test_a_read_only_data_folder_can_be_worked_on(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (root / "decoded").write_text("in the way")  # as good as read-only, for root as well
+    params = liver_params(root)
+    assert len(lab.load_data(params, lab.find_data(params)).train) == 10
+    assert list((tmp_path / "cache").rglob("liver-*.npy"))

@@ -1,0 +1,135 @@
+"""Oxford-IIIT Pet: lists, trimaps, named targets; and one sentence for each kind of damage."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from segments import pets_params, write_pets
+
+from labkit.data import pets
+from labkit.errors import DataError
+from labkit.labs import pet_resnet34_unet as lab
+from labkit.training.losses import SEGMENTATION
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_pets(tmp_path / "data")
+
+
+def test_the_official_lists_make_the_parts(root: Path) -> None:
+    params = pets_params(root, limit=0, validation_share=0.2)
+    source = lab.find_data(params)
+    assert (source.kind, source.verified, source.complete) == ("official", False, False)
+    data = lab.load_data(params, source)
+    assert data.facts()["counts"] == {"train": 11, "validation": 3, "test": 6}
+    assert {data.names[i] for i in data.test.samples} == {name for name, _ in pets.names_in(root, "test")}
+    assert data.facts()["groups"]["test"] == ["Big_Cat", "dog"]
+    assert data.train.images.shape == (11, 3, 64, 64)
+    assert data.obstacle(source) == "these files are not the published ones"
+
+
+def test_validation_keeps_the_share_of_each_breed_and_follows_the_seed(root: Path) -> None:
+    parts = []
+    for seed in (0, 0, 1):
+        params = pets_params(root, limit=0, validation_share=0.3, seed=seed)
+        parts.append(lab.load_data(params, lab.find_data(params)).val)
+    assert np.array_equal(parts[0].samples, parts[1].samples)
+    assert not np.array_equal(parts[0].samples, parts[2].samples)
+
+
+@pytest.mark.parametrize("target", pets.TARGETS)
+def test_a_target_says_which_trimap_values_are_foreground(root: Path, target: str) -> None:
+    params = pets_params(root, target=target)
+    source = lab.find_data(params)
+    data = lab.load_data(params, source)
+    sample = data.test.samples[0]
+    trimap = np.asarray(pets.read_trimap(source, data.names[sample]))
+    expected = {"pet_and_border": trimap != 2, "pet_only": trimap == 1, "border_only": trimap == 3}[target]
+    assert np.array_equal(data.truth(sample), expected)
+    assert set(data.test.targets.unique().tolist()) == {0, 1}
+    other = lab.with_target(data, source, "border_only")
+    assert np.array_equal(other.truth(sample), trimap == 3)
+
+
+def test_statistics_follow_normalise(root: Path) -> None:
+    params = pets_params(root, limit=0)
+    data = lab.load_data(params, lab.find_data(params))
+    own = lab.preprocessing(params, data)
+    x = torch.cat([x for x, _ in lab.batches(params, data.train, own).from_step(0)])
+    assert torch.allclose(x.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-3)
+    assert torch.allclose(x.std(dim=(0, 2, 3)), torch.ones(3), atol=1e-3)
+    assert lab.preprocessing(params.model_copy(update={"normalise": "none"}), data).mean == (0, 0, 0)
+    assert lab.preprocessing(params.model_copy(update={"normalise": "imagenet"}), data).std == lab.IMAGENET[1]
+
+
+def a_trimap(root: Path) -> Path:
+    return root / "oxford-iiit-pet" / "annotations" / "trimaps" / "dog_3.png"
+
+
+def a_photo(root: Path) -> Path:
+    return root / "oxford-iiit-pet" / "images" / "dog_3.jpg"
+
+
+def the_list(root: Path) -> Path:
+    return root / "oxford-iiit-pet" / "annotations" / "trainval.txt"
+
+
+def add_line(root: Path, line: str) -> None:
+    the_list(root).write_text(the_list(root).read_text() + line + "\n")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "no photo": (lambda r: os.remove(a_photo(r)), "dog_3.jpg", "names dog_3, but there is no"),
+    "no trimap": (lambda r: os.remove(a_trimap(r)), "dog_3.png", "names dog_3, but there is no"),
+    "unreadable JPEG": (lambda r: a_photo(r).write_bytes(a_photo(r).read_bytes()[:200]), "dog_3.jpg", "cannot be read"),
+    "a text as JPEG": (lambda r: a_photo(r).write_text("a dog"), "dog_3.jpg", "cannot be read as an image"),
+    "other size": (lambda r: Image.new("L", (9, 8), 2).save(a_trimap(r)), "dog_3.jpg", "but its trimap 9 × 8"),
+    "odd values": (lambda r: Image.new("L", (67, 53), 7).save(a_trimap(r)), "dog_3.png", "has the values [7]"),
+    "unknown name": (lambda r: add_line(r, "Unicorn_1 3 1 1"), "Unicorn_1", "trainval.txt names Unicorn_1"),
+    "odd line": (lambda r: add_line(r, "Unicorn"), "trainval.txt", "has the line 'Unicorn'"),
+    "way out": (lambda r: add_line(r, "../../secret 1 1 1"), "trainval.txt", "has the line '../../secret 1 1 1'"),
+    "empty list": (lambda r: the_list(r).write_text("# nothing\n"), "trainval.txt", "names no image"),
+    "no list": (lambda r: os.remove(the_list(r)), "trainval.txt", "cannot be read"),
+    "empty folder": (lambda r: shutil.rmtree(r / "oxford-iiit-pet/images"), "images", "there is no"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_bad_data_are_one_sentence_that_names_the_file(root: Path, what: str) -> None:
+    harm, name, sentence = DAMAGE[what]
+    harm(root)
+    with pytest.raises(DataError) as caught:
+        lab.find_data(pets_params(root))
+    said = str(caught.value)
+    assert name in said
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+    assert not list(root.rglob("*.npy"))
+
+
+def test_official_files_that_are_png_or_gif_inside_are_read(root: Path) -> None:
+    Image.new("RGBA", (67, 53), (10, 200, 30, 128)).save(a_photo(root), "PNG")
+    assert lab.find_data(pets_params(root)).kind == "official"
+
+
+def test_the_sample_is_the_same_every_time_and_not_separable_by_colour(tmp_path: Path) -> None:
+    first, second = (pets.find(tmp_path / name, "sample") for name in ("a", "b"))
+    assert first.fingerprint == second.fingerprint
+    both = pets.arrays(first, 48)
+    inside = both[:, 3] != 2
+    assert set(np.unique(both[:, 3])) == {1, 2, 3}
+    photos = both[:, :3].transpose(0, 2, 3, 1).astype(float)
+    foreground, background = photos[inside], photos[~inside]
+    gap = np.abs(foreground.mean(axis=0) - background.mean(axis=0))
+    assert (gap < 0.5 * background.std(axis=0)).all()
+
+
+def test_every_loss_name_of_the_notebook_exists(root: Path) -> None:
+    for name in SEGMENTATION:
+        assert pets_params(root, loss=name).loss == name
