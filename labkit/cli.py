@@ -101,27 +101,10 @@ def predict(
 ) -> None:
     """Use the model of a run on new images: write masks of their own size, or print classes with probabilities."""
     with _errors_as_sentences():
-        from labkit.running import predict as prediction
+        from labkit.running.predict import predict as lines
 
-        jobs = prediction.pairs(image, output)
-        photos = [(path, prediction.read_photo(path), target) for path, target in jobs]
-        predictor = prediction.load_predictor(run_folder, device)
-        if predictor.class_names:
-            for path, photo, _ in photos:
-                first, *rest = predictor.classes(photo)
-                others = ", ".join(f"{name} {p:.3f}" for name, p in rest[:2])
-                click.echo(f"{path}  {first[0]} {first[1]:.3f}  (then {others})")
-            return
-        if output is None:
-            raise RequestError("The run is a segmentation, so say where the mask goes: --output FILE.")
-        for path, photo, target in photos:
-            p = predictor.probability(photo)
-            prediction.save_png(target, prediction.mask_of(p))
-            for folder, drawn in ((overlay, prediction.overlay_of), (probability, prediction.grey_of)):
-                if folder is not None:
-                    place = prediction.pairs(image, folder)[[job[0] for job in jobs].index(path)][1]
-                    prediction.save_png(place, drawn(photo, p))
-            click.echo(f"{path}  foreground {100 * (p > 0.5).mean():.1f} % of {photo.width} × {photo.height}  {target}")
+        for line in lines(run_folder, image, {"mask": output, "overlay": overlay, "probability": probability}, device):
+            click.echo(line)
 
 
 @app.group()

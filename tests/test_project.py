@@ -88,6 +88,7 @@ def test_packages_used_are_declared() -> None:
         "sklearn": "scikit-learn",
         "IPython": "ipykernel",
         "click": "click",
+        "cv2": "opencv-python-headless",
     }
     declared = {re.split(r"[<>=!]", name)[0] for name in project["dependencies"]}
     used = set()
@@ -117,7 +118,8 @@ def test_notebooks_are_committed_without_outputs(path: Path) -> None:
 def test_notebooks_have_one_parameters_cell_and_define_nothing(path: Path) -> None:
     cells = json.loads(path.read_text("utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
+    (tagged,) = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    code.remove(tagged)  # a list of names; the rest is code to be read
     assert not [source for source in code if re.search(r"^\s*(def|class) ", source, re.M)]
     assert max(len(source.splitlines()) for source in code) <= 30
 

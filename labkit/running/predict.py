@@ -1,7 +1,7 @@
 """Use a finished run on new images: model and preprocessing are rebuilt from the run folder alone."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,37 @@ from labkit.training.precision import Precision, choose_device, choose_precision
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 ADVICE = "save it with 8 bits a channel (a CT slice needs a window: choose which densities become black and white)."
+
+
+def predict(run: Path, image: Path, outputs: Mapping[str, Path | None], device: str = "auto") -> Iterator[str]:
+    """Say what the model of a run sees in an image, or in every image of a folder: one line each.
+
+    For a segmentation ``outputs`` says where to write the ``mask``, and also the ``overlay`` and the ``probability``
+    if they are wanted. All images are read once before the first output is written.
+    """
+    images = [path for path, _ in pairs(image, None)]
+    places = {kind: dict(pairs(image, place)) for kind, place in outputs.items() if place}
+    for path in images:
+        read_photo(path)
+    predictor = load_predictor(run, device)
+    if predictor.class_names:
+        yield from (classes_line(path, predictor.classes(read_photo(path))) for path in images)
+        return
+    if "mask" not in places:
+        raise RequestError("The run is a segmentation, so say where the mask goes: --output FILE.")
+    for path in images:
+        photo = read_photo(path)
+        p = predictor.probability(photo)
+        for kind, place in places.items():
+            save_png(place[path], DRAW[kind](photo, p))
+        share, size = 100 * (p > 0.5).mean(), f"{photo.width} × {photo.height}"
+        yield f"{path}  foreground {share:.1f} % of {size}  {places['mask'][path]}"
+
+
+def classes_line(path: Path, classes: Sequence[tuple[str, float]]) -> str:
+    """The most probable class, and the two after it."""
+    (first, p), *rest = classes
+    return f"{path}  {first} {p:.3f}  (then {', '.join(f'{name} {q:.3f}' for name, q in rest[:2])})"
 
 
 @dataclass(frozen=True)
@@ -99,7 +130,7 @@ def read_photo(path: Path) -> Image.Image:
     return open_image(path, ("L", "RGB", "RGBA", "P", "1", "LA", "CMYK"), ADVICE)
 
 
-def mask_of(probability: np.ndarray) -> Image.Image:
+def mask_of(image: Image.Image, probability: np.ndarray) -> Image.Image:
     """255 where the foreground is more probable than not, else 0; as large as the image."""
     return Image.fromarray(np.where(probability > 0.5, 255, 0).astype(np.uint8))
 
@@ -114,6 +145,9 @@ def overlay_of(image: Image.Image, probability: np.ndarray) -> Image.Image:
     grey = np.asarray(image.convert("L"), dtype=float)[..., None].repeat(3, axis=-1)
     tint = 255 * np.array(to_rgb(PREDICTED))
     return Image.fromarray(np.where((probability > 0.5)[..., None], 0.5 * grey + 0.5 * tint, grey).astype(np.uint8))
+
+
+DRAW = {"mask": mask_of, "overlay": overlay_of, "probability": grey_of}
 
 
 def save_png(path: Path, image: Image.Image) -> None:

@@ -45,7 +45,10 @@ def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise RequestError(f"The checkpoint {path} belongs to another model: {error}") from error
+        raise RequestError(
+            f"The checkpoint {path} belongs to another model: its weights do not fit the {type(model).__name__} of "
+            f"these parameters; give the folder of the right run, or train again with fresh=True (--fresh)."
+        ) from error
     if optimiser:
         _load_optimiser(optimiser, tensors)
     return facts
