@@ -76,9 +76,9 @@ def _run_one(request: Any, fresh: bool, timeout: float) -> int:
 
     outcome, title = execute(request, fresh, timeout), f"{request.notebook.stem}  {request.params.experiment}"
     if outcome.status == "completed":
-        from labkit.results.mask_tables import say_metric
+        from labkit.results.words import test_score
 
-        score = say_metric(request.lab.METRIC, outcome.results()[request.lab.METRIC])
+        score = test_score(request.lab.METRIC, outcome.results()[request.lab.METRIC])
         again = outcome.reuse() if outcome.reused else f"{outcome.seconds:.0f} s"
         click.echo("  ".join([title, request.source.name, score, again, str(outcome.folder)]))
     else:
@@ -121,9 +121,10 @@ def data_list(root: str) -> None:
         from labkit.data.sources import registry
         from labkit.paths import data_root, data_root_is_named
 
-        for (name, facts), finder in zip(registry().items(), (mnist, liver, pets), strict=True):
+        finders = {"mnist": mnist.find, "liver": liver.find, "pets": pets.find}
+        for name, facts in registry().items():
             try:
-                found = finder.find(data_root(root), "official", data_root_is_named(root))
+                found = finders[name](data_root(root), "official", data_root_is_named(root))
                 state = f"{found.name}. {found.caveat()}".replace("**", "")
             except LabError as error:
                 state = str(error)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from labkit.data.joint import POLICIES, JointAugmentation
+from labkit.data.joint import POLICIES, JointAugmentation, elastic
 from labkit.data.loading import Batches, Preprocessing, Split
 
 MOVING = [name for name in POLICIES if name != "none"]
@@ -60,6 +60,18 @@ def test_a_draw_depends_on_seed_epoch_and_image_alone(policy: str) -> None:
     assert torch.equal(whole[2:], part)
     for seed, epoch in ((6, 3), (5, 4)):
         assert not torch.equal(augment(images, masks, seed, epoch, np.array([7, 8, 9, 10]))[0], whole)
+
+
+@pytest.mark.parametrize("size", [64, 192])
+def test_elastic_shifts_are_as_large_as_stated(size: int) -> None:
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    shifts, inner = [], slice(size // 4, -size // 4)
+    for seed in range(20):
+        bend = elastic(size)
+        bend.set_random_seed(seed)
+        bent = bend(image=np.stack([x, y], axis=-1))["image"]
+        shifts.append(np.sqrt(np.mean([(bent[inner, inner, i] - c[inner, inner]) ** 2 for i, c in enumerate((x, y))])))
+    assert np.mean(shifts) / size == pytest.approx(0.007, rel=0.25)
 
 
 def test_no_policy_is_the_identity() -> None:

@@ -62,7 +62,21 @@ def test_a_leaky_split_is_one_parameter_away_and_still_disjoint(root: Path) -> N
 def test_copied_masks_are_better_where_the_split_leaks(tmp_path: Path) -> None:
     params = liver_params(tmp_path, source="sample", validation_volume=2)
     by_patient, at_random = lab.copying_scores(params, lab.find_data(params))
-    assert at_random.mean() > by_patient.mean() + 0.1
+    assert at_random.mean() > by_patient.mean() + 0.05
+
+
+def test_one_patient_can_only_be_split_by_slices(tmp_path: Path) -> None:
+    params = liver_params(write_liver(tmp_path, patients=(9,)), validation_volume=0)
+    source = lab.find_data(params)
+    assert lab.copying_scores(params, source) is None
+    assert len(lab.load_data(params, source).val) == 1
+
+
+def test_slices_are_ordered_by_number(tmp_path: Path) -> None:
+    root = write_liver(tmp_path, patients=(12,), test=1)
+    for path in (root / "liver" / "train").iterdir():
+        path.rename(path.with_name(path.name.lstrip("0") if not path.name.startswith("000") else path.name[2:]))
+    assert liver.slices(liver.find(root))[:12] == [f"train/{i}" for i in range(12)]
 
 
 def test_limit_takes_evenly_spaced_slices(root: Path) -> None:

@@ -118,6 +118,7 @@ def test_a_block_adds_its_branch_to_its_input() -> None:
 SEGMENTERS = {
     "unet": lambda i=1, o=1, **k: UNet(i, o, (4, 8, 12), 16, **k),
     "unet_without_norm": lambda i=1, o=1, **k: UNet(i, o, (4, 8, 12), 16, batch_norm=False, **k),
+    "unet_without_skips": lambda i=1, o=1, **k: UNet(i, o, (4, 8, 12), 16, skips=False, **k),
     "unet_bilinear": lambda i=1, o=1, **k: UNet(i, o, (4, 8, 12), 16, up="bilinear", init="default", **k),
     "attention_unet": lambda i=1, o=1, **k: UNet(i, o, (4, 8, 12), 16, attention=True, **k),
     "unet_plus_plus": lambda i=1, o=1, **k: UNetPlusPlus(i, o, (4, 8, 12), **k),

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import string
 from pathlib import Path
 from typing import Any, get_args
@@ -13,23 +14,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import RequestError
+from labkit.labs import lab_of
 from labkit.labs import mnist_resnet18 as lab
 from labkit.labs.common import read_experiment
 from labkit.labs.parameters import Parameters, allowed, assigned
-from labkit.running.request import find_notebook, make_request, notebooks
+from labkit.results import tables
+from labkit.running.request import find_notebook, make_request, notebook_defaults, notebooks
 
-EXPERIMENTS = sorted((NOTEBOOK.parent / "experiments" / NOTEBOOK.stem).glob("*.yaml"))
+EXPERIMENTS = [
+    (path, experiment)
+    for path in notebooks()
+    for experiment in sorted(p.stem for p in (path.parent / "experiments" / path.stem).glob("*.yaml"))
+]
+every_notebook = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+every_experiment = pytest.mark.parametrize(
+    ("path", "name"), EXPERIMENTS, ids=lambda v: v if isinstance(v, str) else v.stem[:2]
+)
 
 
-def cell() -> str:
-    cells = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
+def cell(path: Path = NOTEBOOK) -> str:
+    cells = json.loads(path.read_text("utf-8"))["cells"]
     return next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
 
 
-def test_cell_and_class_have_the_same_names_and_types() -> None:
-    nodes = [node for node in ast.parse(cell()).body if isinstance(node, ast.AnnAssign)]
+@every_notebook
+def test_cell_and_class_have_the_same_names_and_types(path: Path) -> None:
+    nodes = [node for node in ast.parse(cell(path)).body if isinstance(node, ast.AnnAssign)]
     written = {node.target.id: node.annotation.id for node in nodes}
-    fields = lab.Parameters.model_fields
+    fields = lab_of(path.stem).Parameters.model_fields
     kinds = {
         name: f.annotation if isinstance(f.annotation, type) else type(get_args(f.annotation)[0])
         for name, f in fields.items()
@@ -37,20 +49,80 @@ def test_cell_and_class_have_the_same_names_and_types() -> None:
     assert written == {name: kind.__name__ for name, kind in kinds.items()}
 
 
-def test_the_defaults_are_allowed() -> None:
-    assert lab.Parameters.checked(DEFAULTS).experiment == "quick"
+@every_notebook
+def test_the_defaults_are_allowed(path: Path) -> None:
+    assert lab_of(path.stem).Parameters.checked(notebook_defaults(path)).experiment == "quick"
 
 
-def test_papermill_understands_the_cell() -> None:
-    found = papermill.inspect_notebook(NOTEBOOK)
-    assert found.keys() == lab.Parameters.model_fields.keys()
+@every_notebook
+def test_papermill_understands_the_cell(path: Path) -> None:
+    found = papermill.inspect_notebook(path)
+    assert found.keys() == lab_of(path.stem).Parameters.model_fields.keys()
     assert all(entry["inferred_type_name"] != "None" and entry["help"] for entry in found.values())
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_experiment_is_allowed_and_named_like_its_file(path: Path) -> None:
-    params = lab.Parameters.checked(DEFAULTS | read_experiment(NOTEBOOK, path.stem))
-    assert params.experiment == path.stem
+@every_experiment
+def test_every_experiment_is_allowed_and_named_like_its_file(path: Path, name: str) -> None:
+    given = read_experiment(path, name)
+    params = lab_of(path.stem).Parameters.checked(notebook_defaults(path) | given)
+    assert params.experiment == name
+    assert {key: getattr(params, key) for key in given} == given  # written as what they are: 0.00001, not 1e-5
+
+
+@every_notebook
+def test_every_experiment_that_a_notebook_or_the_readme_names_is_there(path: Path) -> None:
+    known = {name for other, name in EXPERIMENTS if other == path}
+    text = path.read_text("utf-8") + (NOTEBOOK.parents[1] / "README.md").read_text("utf-8")
+    named = set(re.findall(rf"labkit run {path.stem[:2]}[^`\n]*? -e ([\w.]+)", text)) | set(
+        re.findall(r"`((?:ablation|unet|resnet34_unet|dice_ce|adam|sgd)_\w+)`", text)
+    )
+    models = set(get_args(lab_of(path.stem).Parameters.model_fields["model"].annotation))
+    assert named - models - {name for _, name in EXPERIMENTS} == set()
+    assert set(re.findall(rf"labkit run {path.stem[:2]}[^`\n]*? -e ([\w.]+)", text)) <= known
+
+
+def recipe(notebook: str, name: str) -> Any:
+    path = find_notebook(notebook)
+    return lab_of(path.stem).Parameters.checked(notebook_defaults(path) | read_experiment(path, name))
+
+
+def test_the_segmentation_recipes_are_the_reports() -> None:
+    aiot = recipe("02", "dice_ce")
+    assert (aiot.image_size, aiot.batch_size, aiot.optimiser, aiot.learning_rate) == (512, 4, "adam", 1e-3)
+    assert (aiot.weight_decay, aiot.loss, aiot.schedule, aiot.epochs) == (1e-5, "half_ce_half_dice", "plateau", 50)
+    rows = {
+        "unet_lr1e3_default_init": ("unet_default_init", 1, 1e-3, 10),
+        "unet_lr1e3_he": ("unet", 1, 1e-3, 10),
+        "unet_lr1e4": ("unet", 1, 1e-4, 10),
+        "unet_dataset_norm": ("unet", 1, 1e-4, 10),
+        "unet": ("unet", 8, 1e-4, 20),
+        "resnet34_unet_10": ("resnet34_unet_pre_add_relu", 8, 1e-4, 10),
+        "resnet34_unet": ("resnet34_unet_pre_add_relu", 8, 1e-4, 20),
+    }
+    for name, expected in rows.items():
+        p = recipe("03", name)
+        assert (p.model, p.batch_size, p.learning_rate, p.epochs) == expected
+        assert (p.optimiser, p.weight_decay, p.loss, p.image_size, p.width) == ("adam", 2e-4, "bce_dice", 512, 64)
+        assert (p.augmentation, p.target, p.dropout, p.rival) == ("affine", "pet_and_border", 0.1, "none")
+
+
+@every_experiment
+def test_a_run_by_a_reports_recipe_is_called_so(path: Path, name: str) -> None:
+    claims = tables.reported(path.stem)
+    if name not in set(claims["experiment"]):
+        return
+    params, own = recipe(path.stem, name).model_dump(), read_experiment(path, name)
+    assert tables.recipe_words(params, name, own) == "the report's"
+    assert all(tables.other_question(params, own, metric) == "" for metric in ("dice", "loss"))
+
+
+def test_a_score_is_not_compared_with_the_answer_to_another_question() -> None:
+    unet, resnet = recipe("03", "unet").model_dump(), recipe("03", "side_by_side").model_dump()
+    claims = [read_experiment(find_notebook("03"), name) for name in ("unet", "resnet34_unet")]
+    assert tables.other_question(resnet, claims[0], "dice") == "another network"
+    assert tables.other_question(resnet, claims[1], "dice") == ""
+    assert tables.other_question(unet | {"target": "border_only"}, claims[0], "dice") == "another target"
+    assert tables.other_question(unet | {"loss": "dice"}, claims[0], "loss") == "another loss"
 
 
 def test_the_reports_recipes_are_the_reports() -> None:

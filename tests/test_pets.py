@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from segments import pets_params, write_pets
 from labkit.data import pets
 from labkit.errors import DataError
 from labkit.labs import pet_resnet34_unet as lab
-from labkit.training.losses import SEGMENTATION
 
 
 @pytest.fixture
@@ -94,6 +95,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "unknown name": (lambda r: add_line(r, "Unicorn_1 3 1 1"), "Unicorn_1", "trainval.txt names Unicorn_1"),
     "odd line": (lambda r: add_line(r, "Unicorn"), "trainval.txt", "has the line 'Unicorn'"),
     "way out": (lambda r: add_line(r, "../../secret 1 1 1"), "trainval.txt", "has the line '../../secret 1 1 1'"),
+    "named twice": (lambda r: add_line(r, "dog_3 2 2 1"), "trainval.txt", "names dog_3 a second time"),
     "empty list": (lambda r: the_list(r).write_text("# nothing\n"), "trainval.txt", "names no image"),
     "no list": (lambda r: os.remove(the_list(r)), "trainval.txt", "cannot be read"),
     "empty folder": (lambda r: shutil.rmtree(r / "oxford-iiit-pet/images"), "images", "there is no"),
@@ -130,6 +132,35 @@ def test_the_sample_is_the_same_every_time_and_not_separable_by_colour(tmp_path:
     assert (gap < 0.5 * background.std(axis=0)).all()
 
 
-def test_every_loss_name_of_the_notebook_exists(root: Path) -> None:
-    for name in SEGMENTATION:
-        assert pets_params(root, loss=name).loss == name
+def test_the_decoded_array_is_made_once_and_made_anew_when_data_change_or_it_is_damaged(root: Path) -> None:
+    params = pets_params(root)
+    lab.find_data(params)
+    (array,) = (root / "decoded").glob("*.npy")
+    before = array.stat().st_mtime_ns
+    lab.find_data(params)
+    assert array.stat().st_mtime_ns == before
+    array.write_bytes(array.read_bytes()[:500])  # a disk that was full, a copy that was cut short
+    whole = lab.load_data(params, lab.find_data(params))
+    assert array.stat().st_size > 500
+    Image.new("RGB", (67, 53), (255, 255, 255)).save(a_photo(root))
+    changed = lab.load_data(params, lab.find_data(params))
+    assert len(list((root / "decoded").glob("*.npy"))) == 2
+    both = [np.concatenate([s.images[np.arange(len(s))] for s in d.parts().values()]) for d in (whole, changed)]
+    assert not np.array_equal(*both)
+
+
+def test_two_processes_that_decode_at_once_get_the_same_array(root: Path) -> None:
+    code = """if True:
+        import sys
+        import numpy as np
+        from segments import pets_params, pet_resnet34_unet as lab
+        params = pets_params(sys.argv[1])
+        data = lab.load_data(params, lab.find_data(params))
+        print(data.train.images[np.arange(3)].float().mean().item())"""
+    command = [sys.executable, "-c", code, str(root)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert said[0] == said[1]
+    assert len(list((root / "decoded").glob("*.npy"))) == 1
+    assert not list((root / "decoded").glob(".pets*.npy.[0-9]*"))

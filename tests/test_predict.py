@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import DEFAULTS, TINY
 from PIL import Image
 from segments import liver_params, pets_params, write_liver, write_pets
 
 from labkit.data.samples import handwritten_digits
-from labkit.labs import common, liver_unet, mnist_resnet18, pet_resnet34_unet
-from labkit.results.run import Run
+from labkit.labs import common, liver_unet, mnist_resnet18, pet_resnet34_unet, segmentation
+from labkit.results.run import Run, read_manifest
+from labkit.running.predict import load_predictor, read_photo
 
 
 def run(*words: object) -> subprocess.CompletedProcess:
@@ -108,6 +110,26 @@ def test_a_classifier_prints_class_and_probability(digits_run: Path, tmp_path: P
     assert 0 <= float(rest.split()[1]) <= 1
 
 
+def test_a_test_slice_gets_the_mask_that_was_scored(liver_run: Path, tmp_path: Path) -> None:
+    params = liver_unet.Parameters.checked(read_manifest(liver_run)["parameters"])
+    source = liver_unet.find_data(params)
+    data, predictor = liver_unet.load_data(params, source), load_predictor(liver_run)
+    batches = liver_unet.batches(params, data.test, predictor.preprocessing)
+    scored = segmentation.segment(predictor.model, batches, predictor.precision)
+    path = source.root / "liver" / f"{data.names[data.test.samples[1]]}.png"
+    assert torch.allclose(predictor.logits(read_photo(path)), scored[1].float(), atol=0.05)
+
+
+def test_a_photo_is_turned_as_its_camera_says(pets_run: Path, tmp_path: Path) -> None:
+    turned = Image.new("RGB", (40, 20))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # orientation: a quarter turn
+    turned.save(tmp_path / "phone.jpg", exif=exif)
+    done = run("--run", pets_run, "--image", tmp_path / "phone.jpg", "--output", tmp_path / "mask.png")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "mask.png").size == (20, 40)
+
+
 def test_the_run_folder_is_enough(liver_run: Path, tmp_path: Path) -> None:
     """Moved to another place, data gone: model and preprocessing come from the folder alone."""
     import shutil
@@ -139,6 +161,8 @@ def test_wrong_requests_are_one_sentence_and_leave_nothing(liver_run: Path, pets
     mixed.mkdir()
     shutil.copy(image, mixed / "a.png")
     shutil.copy(text, mixed / "b.png")
+    (tmp_path / "good").mkdir()
+    shutil.copy(image, tmp_path / "good" / "a.png")
     cut = shutil.copytree(liver_run, tmp_path / "cut")
     best = cut / "checkpoints" / "best.safetensors"
     best.write_bytes(best.read_bytes()[:1000])
@@ -161,7 +185,9 @@ def test_wrong_requests_are_one_sentence_and_leave_nothing(liver_run: Path, pets
         (["--run", liver_run, "--image", empty, "--output", out], "holds no image"),
         (["--run", liver_run, "--image", mixed, "--output", tmp_path / "masks"], "b.png cannot be read"),
         (["--run", liver_run, "--image", mixed, "--output", image], "must be one too"),
-        (["--run", liver_run, "--image", image, "--output", image], "is the image itself"),
+        (["--run", liver_run, "--image", image, "--output", image], "would be written over an image"),
+        (["--run", liver_run, "--image", image, "--output", out, "--overlay", out], "or another output"),
+        (["--run", liver_run, "--image", tmp_path / "good", "--output", tmp_path / "good"], "would be written over"),
         (["--run", liver_run, "--image", image], "say where the mask goes"),
         (["--run", liver_run, "--image", image, "--output", "/proc/x/mask.png"], "cannot be written"),
         (["--run", liver_run, "--image", image, "--output", out, "--device", "abacus"], "is not available"),

@@ -1,15 +1,20 @@
 """The segmentation labs: what is scored, at which size, and training that repeats itself and can be gone on with."""
 
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from segments import liver_params, pets_params, write_liver, write_pets
 from sklearn.metrics import f1_score
 
+from labkit.errors import RequestError
 from labkit.labs import liver_unet, pet_resnet34_unet, segmentation
-from labkit.results import mask_tables
+from labkit.results import mask_tables, mask_words, masks
 from labkit.training.checkpoint import read_checkpoint
 from labkit.training.cost import cost_table
 from labkit.training.loop import evaluate, fit
@@ -153,8 +158,6 @@ def test_the_threshold_curve_at_one_half_is_the_score(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 40])
 def test_cases_are_worst_median_and_best(n: int) -> None:
-    import pandas as pd
-
     table = pd.DataFrame({"sample": range(n), "dice": np.random.default_rng(0).random(n)})
     cases = segmentation.chosen_cases(table)
     worst, best = cases[cases["case"] == "worst"], cases[cases["case"] == "best"]
@@ -181,11 +184,60 @@ def test_what_a_model_costs_is_counted(tmp_path: Path) -> None:
 
 
 def test_imagenet_weights_are_not_fetched_for_a_model_that_will_be_loaded(tmp_path: Path) -> None:
-    params = pets_params(write_pets(tmp_path), model="resnet34_unet_imagenet", width=4)
-    assert pet_resnet34_unet.build_model(params, will_load=True).stem[0].out_channels == 4
+    params = pets_params(write_pets(tmp_path), model="resnet34_unet_imagenet", width=64)
+    assert pet_resnet34_unet.build_model(params, fetch=False).stem[0].out_channels == 64
+
+
+RULES = [
+    ({"model": "unet", "rival": "unet"}, "'rival' is 'unet' like 'model'"),
+    ({"rival": "resnet34_unet_imagenet"}, "'width' is 2, but ImageNet's weights need 64"),
+    ({"batch_size": 1}, "'batch_size' is 1, but at image_size 64"),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), RULES)
+def test_parameters_that_do_not_go_together_are_refused(tmp_path: Path, changes: dict, sentence: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        pets_params(tmp_path, **changes)
+    assert sentence in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_words_are_made_of_the_numbers() -> None:
-    curves = mask_tables.sigmoid_curves()
-    assert "0.313" in mask_tables.say_sigmoids(curves)
-    assert "**0.500** on random slices (n = 2)" in mask_tables.say_leak(np.zeros(3), np.array([0.0, 1.0]))
+    assert "0.313" in mask_words.sigmoids(mask_tables.sigmoid_curves())
+    said = mask_words.leak((np.zeros(3), np.array([0.0, 1.0])))
+    assert "**0.500** on random slices (n = 2" in said
+    assert "these 0.50 are what the neighbours give away" in said
+    assert "give nothing away" in mask_words.leak((np.ones(3), np.zeros(2)))
+    assert "one patient only" in mask_words.leak(None)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["nothing there", "nothing found", "perfect"])
+def test_words_and_figures_stand_up_to_odd_results(tmp_path: Path, n: int, kind: str) -> None:
+    truths = np.zeros((n, 6, 6), bool)
+    if kind != "nothing there":
+        truths[:, 1:4, 1:4] = True
+    data = SimpleNamespace(names=[f"i{i}" for i in range(n)], groups=["a"] * n, truth=lambda i: truths[i])
+    split = SimpleNamespace(samples=np.arange(n))
+    maps = torch.from_numpy(np.where(truths, 5.0, -5.0)) if kind == "perfect" else torch.full((n, 6, 6), -5.0)
+    table = segmentation.score(maps, split, data, outlines=True)
+    results = mask_tables.segmentation_results(table, np.zeros(n))
+    trivial = pd.DataFrame({"predictor": ["all background"], "dice": [0.0]})
+    curve = segmentation.threshold_curve(maps, split, data)
+    sentences = [
+        mask_words.results(table, results, trivial),
+        mask_words.averages(table, results),
+        mask_words.spread(table, results["dice_pooled"]["value"]),
+        mask_words.size(table),
+        mask_words.errors(table),
+        mask_words.thresholds(curve),
+        mask_words.cases(segmentation.chosen_cases(table)),
+    ]
+    assert not [sentence for sentence in sentences if "nan" in sentence.lower()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        masks.plot_score_spread(table, 1.0)
+        masks.plot_score_against_size(table)
+        masks.plot_thresholds(curve)
+    plt.close("all")

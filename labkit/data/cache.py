@@ -1,5 +1,6 @@
 """Images are decoded once: later runs read them as an array that the system maps into memory."""
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,28 +23,63 @@ def writable_folder(root: Path, name: str) -> Path:
         return root / name
     except OSError:
         fallback = Path(pooch.os_cache("labkit")) / name
+    try:
         fallback.mkdir(parents=True, exist_ok=True)
         return fallback
+    except OSError as error:
+        raise DataError(
+            f"Neither {root / name} nor {fallback} can be written ({error.strerror}): give a folder of yours as "
+            f"data_root (--data)."
+        ) from None
 
 
-def decoded(path: Path, count: int, shape: tuple[int, ...], decode: Callable[[int], np.ndarray]) -> np.ndarray:
-    """The array (count, *shape) uint8 in the file ``path``; made by ``decode(i)`` for each i if it is not there yet.
+def decoded(root: Path, name: str, shape: tuple[int, ...], decode: Callable[[int], np.ndarray]) -> np.ndarray:
+    """The array (N, …) uint8 called ``name`` beside the data; made by ``decode(i)`` for each i if need be.
 
-    It is made under another name, by one process while others wait, so a reader finds a whole array or none.
+    It is made under another name, by one process while others wait, so a reader finds a whole array or none. A file
+    that is damaged is made anew. DataError where there is no room for it.
     """
-    with FileLock(path.parent / f".{path.name}.lock"):
-        if not path.exists():
-            made = path.parent / f".{path.name}.{os.getpid()}"
-            try:
-                array = np.lib.format.open_memmap(made, "w+", np.uint8, (count, *shape))
-                with ThreadPoolExecutor(os.cpu_count()) as pool:
-                    for i, value in enumerate(pool.map(decode, range(count))):
-                        array[i] = value
-                array.flush()
-                os.replace(made, path)
-            finally:
-                made.unlink(missing_ok=True)
+    path = root / "decoded" / name
+    if not _is_whole(path, shape):
+        path = writable_folder(root, "decoded") / name
+        with FileLock(path.parent / f".{name}.lock"):
+            if not _is_whole(path, shape):
+                _make(path, shape, decode)
     return np.load(path, mmap_mode="c")  # copy on write: torch accepts it, the file stays as it is
+
+
+def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether ``path`` holds an array (uint8) of that shape."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return array.shape == shape and array.dtype == np.uint8
+
+
+def _make(path: Path, shape: tuple[int, ...], decode: Callable[[int], np.ndarray]) -> None:
+    made = path.parent / f".{path.name}.{os.getpid()}"
+    try:
+        array = np.lib.format.open_memmap(made, "w+", np.uint8, shape)
+        with open(made, "r+b") as file:
+            if hasattr(os, "posix_fallocate"):  # a full disk shows now, not as a crash when a page is written
+                os.posix_fallocate(file.fileno(), 0, made.stat().st_size)
+
+        def put(i: int) -> None:
+            array[i] = decode(i)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(put, range(shape[0])):
+                pass  # raises what decode has raised
+        array.flush()
+        os.replace(made, path)
+    except OSError as error:
+        raise DataError(
+            f"Cannot write the decoded images to {path} ({error.strerror}): {math.prod(shape) / 2**20:.0f} MiB are "
+            f"needed; make room, or give another data_root (--data) or a smaller image_size."
+        ) from error
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def open_image(path: Path, modes: Sequence[str] | None = None, advice: str = "") -> Image.Image:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from labkit.data import samples
-from labkit.data.cache import decoded, fitted, open_image, writable_folder
+from labkit.data.cache import decoded, fitted, open_image
 from labkit.data.loading import Split
 from labkit.data.sources import Source, check_root, describe, registry
 from labkit.errors import DataError
@@ -46,7 +46,7 @@ def pair_files(root: Path) -> list[str]:
     files = []
     for part in ("train", "val"):
         folder = root / "liver" / part
-        names = sorted(path.name for path in folder.glob("*.png")) if folder.is_dir() else []
+        names = sorted((path.name for path in folder.glob("*.png")), key=by_number)
         images = [name for name in names if not name.endswith("_mask.png")]
         if not images:
             raise DataError(f"{folder} holds no images NNN.png: put the slices and their masks there.")
@@ -58,6 +58,12 @@ def pair_files(root: Path) -> list[str]:
             raise DataError(f"{lonely}: add the missing file, or take the other away.")
         files += [f"liver/{part}/{name}" for name in names]
     return files
+
+
+def by_number(name: str) -> tuple[int, str]:
+    """Sorts 2.png before 10.png: neighbouring slices have to stay neighbours."""
+    digits = re.match(r"\d+", name)
+    return int(digits[0]) if digits else -1, name
 
 
 def slices(source: Source) -> list[str]:
@@ -100,8 +106,7 @@ def arrays(source: Source, size: int) -> tuple[np.ndarray, np.ndarray]:
             raise DataError(f"{path} has {shown[0]} pixels but its mask {shown[1]}: they are not a pair; replace one.")
         return np.stack([fitted(image, size), fitted(mask, size, mask=True) // 255])
 
-    folder = writable_folder(source.root, "decoded")
-    both = decoded(folder / f"liver-{source.fingerprint[:12]}-{size}.npy", len(names), (2, size, size), decode)
+    both = decoded(source.root, f"liver-{source.fingerprint[:12]}-{size}.npy", (len(names), 2, size, size), decode)
     return both[:, :1], both[:, 1]
 
 

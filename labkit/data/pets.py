@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from labkit.data import samples
-from labkit.data.cache import decoded, fitted, open_image, writable_folder
+from labkit.data.cache import decoded, fitted, open_image
 from labkit.data.loading import Rows, Split
 from labkit.data.sources import Source, check_root, describe, registry
 from labkit.errors import DataError
@@ -65,9 +65,12 @@ def names_in(root: Path, part: str) -> list[tuple[str, int]]:
 
 def listed_files(root: Path) -> list[str]:
     """Lists, photos and trimaps, relative to ``root``; DataError for a listed file that is not there."""
-    files = [f"{FOLDER}/annotations/{part}.txt" for part in LISTS]
+    files, seen = [f"{FOLDER}/annotations/{part}.txt" for part in LISTS], set()
     for part in LISTS:
         for name, _ in names_in(root, part):
+            if name in seen:
+                raise DataError(f"{files[LISTS.index(part)]} names {name} a second time: an image belongs to one part.")
+            seen.add(name)
             for path in (f"{FOLDER}/images/{name}.jpg", f"{FOLDER}/annotations/trimaps/{name}.png"):
                 if not (root / path).is_file():
                     raise DataError(f"{files[LISTS.index(part)]} names {name}, but there is no {root / path}.")
@@ -103,14 +106,14 @@ def arrays(source: Source, size: int) -> np.ndarray:
         photo, border = fitted(image, size).transpose(2, 0, 1), fitted(trimap, size, mask=True)
         return np.concatenate([photo, border[None]])
 
-    folder = writable_folder(source.root, "decoded")
-    path = folder / f"pets-{source.fingerprint[:12]}-{size}.npy"
-    return decoded(path, len(names), (4, size, size), decode)
+    return decoded(source.root, f"pets-{source.fingerprint[:12]}-{size}.npy", (len(names), 4, size, size), decode)
 
 
 def foreground(trimap: np.ndarray, target: str) -> np.ndarray:
     """The mask of a named target from a trimap of any shape: uint8, 1 = foreground."""
-    return np.isin(trimap, TARGETS[target]).astype(np.uint8)
+    table = np.zeros(256, np.uint8)
+    table[list(TARGETS[target])] = 1
+    return table[trimap]
 
 
 def load(source: Source, size: int, target: str) -> Split:

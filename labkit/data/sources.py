@@ -41,7 +41,7 @@ class Source:
         if self.kind == "sample":
             return (
                 "**Sample data.** labkit made these pictures as a stand-in. No score on them says anything about the "
-                "real data set, and no report is judged by them. To fetch real data: `labkit data get`."
+                "real data set, and no report is judged by them. `labkit data list` says how to get the real one."
             )
         return (
             "**Other data.** The files have the right format but are not the published ones, so no report is "

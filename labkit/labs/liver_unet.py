@@ -7,16 +7,15 @@ import pandas as pd
 from torch import nn
 
 from labkit.data import liver
-from labkit.data.joint import POLICIES
 from labkit.data.loading import Preprocessing, Split, channel_statistics
 from labkit.data.sources import Source
 from labkit.errors import DataError
 from labkit.labs import segmentation
-from labkit.labs.parameters import choice, text, whole
-from labkit.labs.segmentation import METRIC, Data, SegmentationParameters, build_recipe
+from labkit.labs.parameters import text, whole
+from labkit.labs.segmentation import METRIC, Data, SegmentationParameters, batches, build_recipe
 from labkit.paths import data_root, data_root_is_named
 
-__all__ = ["METRIC", "NOTEBOOK", "Parameters", "build_model", "build_recipe", "find_data", "load_data"]
+__all__ = ["METRIC", "NOTEBOOK", "Parameters", "batches", "build_model", "build_recipe", "find_data", "load_data"]
 NOTEBOOK = "02_liver_unet"
 RANDOM_SHARE = 0.1  # of the training slices that validate where the split is random
 
@@ -26,7 +25,6 @@ class Parameters(SegmentationParameters):
 
     volumes: text("slices of each patient in train, such as '0-161, 162-399'; empty: found in the pictures")
     validation_volume: whole(0, 99, "the patient, counted from 1, that chooses the epoch; 0: random slices, a leak")
-    augmentation: choice(*POLICIES, meaning="what may happen to a training slice and its mask")
 
 
 def find_data(params: Parameters) -> Source:
@@ -36,12 +34,13 @@ def find_data(params: Parameters) -> Source:
     return source
 
 
-def volumes(params: Parameters, everything: Split) -> list[range]:
-    """The slices of each patient in ``train``: as given, else found where the picture changes abruptly."""
-    images = everything.images.numpy()
+def training_slices(params: Parameters, source: Source) -> tuple[Split, list[range]]:
+    """All slices of ``train``, and which of them belong to each patient: as given, else found in the pictures."""
+    count = sum(name.startswith("train/") for name in liver.slices(source))
+    pool = liver.load(source, params.image_size).subset(np.arange(count))
     if params.volumes:
-        return liver.parse_volumes(params.volumes, len(images))
-    return liver.find_volumes(liver.changes(images))
+        return pool, liver.parse_volumes(params.volumes, count)
+    return pool, liver.find_volumes(liver.changes(pool.images.numpy()))
 
 
 def load_data(params: Parameters, source: Source) -> Data:
@@ -50,10 +49,10 @@ def load_data(params: Parameters, source: Source) -> Data:
     With ``validation_volume = 0`` a random tenth of the slices validates instead: neighbours of training slices, so
     the score is flattered. ``limit`` takes evenly spaced slices of each part.
     """
-    everything, names = liver.load(source, params.image_size), liver.slices(source)
-    count = sum(name.startswith("train/") for name in names)
-    pool, test = everything.subset(np.arange(count)), everything.subset(np.arange(count, len(names)))
-    patients = volumes(params, pool)
+    names = liver.slices(source)
+    pool, patients = training_slices(params, source)
+    count = len(pool)
+    test = liver.load(source, params.image_size).subset(np.arange(count, len(names)))
     groups = [f"patient {i}" for i, volume in enumerate(patients, 1) for _ in volume]
     groups += ["test patient"] * len(test)
     chosen = validation_places(params, patients, count)
@@ -75,8 +74,7 @@ def validation_places(params: Parameters, patients: list[range], count: int) -> 
     """Which of the ``count`` training slices validate; DataError if that leaves nothing to train on."""
     number = params.validation_volume
     if number == 0:
-        rng = np.random.default_rng([params.seed, count])
-        return np.sort(rng.permutation(count)[: max(1, round(RANDOM_SHARE * count))])
+        return random_places(params.seed, count)
     if not (number <= len(patients) and len(patients) > 1):
         found = ", ".join(f"{v.start}-{v.stop - 1}" for v in patients)
         raise DataError(
@@ -84,6 +82,12 @@ def validation_places(params: Parameters, patients: list[range], count: int) -> 
             f"({found}): choose one of at least two, or give them as 'volumes'."
         )
     return np.array(patients[number - 1])
+
+
+def random_places(seed: int, count: int) -> np.ndarray:
+    """A random tenth of ``count`` slices, sorted."""
+    rng = np.random.default_rng([seed, count])
+    return np.sort(rng.permutation(count)[: max(1, round(RANDOM_SHARE * count))])
 
 
 def thinned(split: Split, limit: int) -> Split:
@@ -95,25 +99,18 @@ def thinned(split: Split, limit: int) -> Split:
 
 def preprocessing(params: Parameters, data: Data) -> Preprocessing:
     """Size, and mean and standard deviation of the training slices."""
-    mean, std = channel_statistics(data.train.images)
-    return Preprocessing(params.image_size, mean, tuple(max(value, 1e-6) for value in std))
+    return segmentation.preprocessing(params, *channel_statistics(data.train.images))
 
 
-def build_model(params: Parameters, name: str = "", will_load: bool = False) -> nn.Module:
+def build_model(params: Parameters, name: str = "", fetch: bool = True) -> nn.Module:
     """The network for one grey channel, its weights drawn by seed."""
-    return segmentation.build_model(params, 1, name, will_load)
-
-
-def batches(params: Parameters, split: Split, preparation: Preprocessing, train: bool = False) -> segmentation.Batches:
-    """The batches of a split: shuffled and augmented for training, plain otherwise."""
-    return segmentation.batches(params, split, preparation, params.augmentation, train)
+    return segmentation.build_model(params, 1, name, fetch)
 
 
 def slice_table(params: Parameters, source: Source) -> pd.DataFrame:
     """One row per slice of ``train``: change to the slice before, patient, share of liver; evidence for the cuts."""
-    everything = liver.load(source, params.image_size)
-    pool = everything.subset(np.arange(sum(name.startswith("train/") for name in liver.slices(source))))
-    groups = [f"patient {i}" for i, volume in enumerate(volumes(params, pool), 1) for _ in volume]
+    pool, patients = training_slices(params, source)
+    groups = [f"patient {i}" for i, volume in enumerate(patients, 1) for _ in volume]
     share = pool.targets.float().mean(dim=(1, 2)).numpy()
     change = liver.changes(pool.images.numpy())
     return pd.DataFrame({"slice": np.arange(len(pool)), "change": change, "group": groups, "share": share})
@@ -124,28 +121,18 @@ def cut_limit(slices: pd.DataFrame) -> float:
     return float(liver.JUMP * slices["change"][1:].median())
 
 
-def say_volumes(slices: pd.DataFrame, params: Parameters) -> str:
-    """Which patients there are, how clear the evidence is, and which of them validates."""
-    ranges = slices.groupby("group", sort=False)["slice"].agg(["min", "max"])
-    named = ", ".join(f"{name}: slices {row['min']}–{row['max']}" for name, row in ranges.iterrows())
-    starts = slices["group"] != slices["group"].shift()
-    within, between = slices["change"][1:][~starts[1:]], slices["change"][1:][starts[1:]]
-    evidence = (
-        f" Within a patient the largest change is {within.max():.1f} grey values, between patients the smallest is "
-        f"{between.min():.1f}."
-        if len(between)
-        else ""
-    )
-    chosen = f"Patient {params.validation_volume} validates" if params.validation_volume else "Random slices validate"
-    return f"{len(ranges)} patients in train ({named}).{evidence} {chosen}, the test patient is one more."
+def copying_scores(params: Parameters, source: Source) -> tuple[np.ndarray, np.ndarray] | None:
+    """Dice of masks copied from the most similar training slice: validation by patient, and by random slices.
 
-
-def copying_scores(params: Parameters, source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Dice of masks copied from the most similar training slice: validation by patient, and by random slices."""
-    patient = params.validation_volume or 1
-    splits = [params.model_copy(update={"validation_volume": number, "limit": 0}) for number in (patient, 0)]
-    by_patient, at_random = (load_data(split, source) for split in splits)
-    return (
-        segmentation.copied_masks(by_patient.train, by_patient.val),
-        segmentation.copied_masks(at_random.train, at_random.val),
+    Random slices are drawn five times, so that luck plays less of a part. None if there is one patient only.
+    """
+    pool, patients = training_slices(params, source)
+    if len(patients) < 2:
+        return None
+    chosen = patients[(params.validation_volume or 1) - 1]
+    draws = [random_places(seed, len(pool)) for seed in range(5)]
+    by_patient, *at_random = (
+        segmentation.copied_masks(pool.subset(np.setdiff1d(np.arange(len(pool)), places)), pool.subset(places))
+        for places in (np.array(chosen), *draws)
     )
+    return by_patient, np.concatenate(at_random)

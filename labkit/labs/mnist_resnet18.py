@@ -105,8 +105,8 @@ def load_data(params: Parameters, source: Source) -> Data:
     return Data(train, val, test, params.names)
 
 
-def build_model(params: Parameters, name: str = "", will_load: bool = False) -> ResNet:
-    """The network ``name`` (else the one the parameters name), its weights drawn by seed, loaded later or not."""
+def build_model(params: Parameters, name: str = "", fetch: bool = True) -> ResNet:
+    """The network ``name`` (else the one the parameters name), its weights drawn by seed; none are fetched."""
     torch.manual_seed(params.seed)
     return MODELS[name or params.model](in_channels=1, num_classes=len(params.names))
 

@@ -78,7 +78,10 @@ class Parameters(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            name = str(error.errors()[0]["loc"][0])
+            first = error.errors()[0]
+            if not first["loc"]:  # a rule about several parameters, which is a sentence of its own
+                raise RequestError(first["msg"].removeprefix("Value error, ")) from None
+            name = str(first["loc"][0])
             if name not in values:
                 raise RequestError(
                     f"Parameter {name!r} is missing: it must be {allowed(cls.model_fields[name])}."

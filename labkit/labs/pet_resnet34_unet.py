@@ -1,22 +1,25 @@
 """Lab 3: UNet and ResNet34-UNet on Oxford-IIIT Pet. From the parameters alone: data, models and recipe."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
+import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from labkit.data import pets
-from labkit.data.joint import POLICIES
-from labkit.data.loading import Preprocessing, Split, channel_statistics, stratified
+from labkit.data.loading import Preprocessing, channel_statistics, stratified
 from labkit.data.sources import Source
 from labkit.labs import segmentation
 from labkit.labs.parameters import choice, real
-from labkit.labs.segmentation import METRIC, MODELS, Data, SegmentationParameters, build_recipe
+from labkit.labs.segmentation import METRIC, MODELS, Data, SegmentationParameters, batches, build_recipe
 from labkit.paths import data_root, data_root_is_named
 
-__all__ = ["METRIC", "NOTEBOOK", "Parameters", "build_model", "build_recipe", "find_data", "load_data"]
+__all__ = ["METRIC", "NOTEBOOK", "Parameters", "batches", "build_model", "build_recipe", "find_data", "load_data"]
 NOTEBOOK = "03_pet_resnet34_unet"
 REPORTED = ((0.481, 0.449, 0.396), (0.269, 0.265, 0.273))  # mean and std of the whole data set, by the report
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -28,8 +31,17 @@ class Parameters(SegmentationParameters):
     target: choice(*pets.TARGETS, meaning="which trimap values are foreground")
     validation_share: real(0, 0.9, "share of trainval that chooses the best epoch", above=True)
     normalise: choice("dataset", "imagenet", "none", meaning="whose mean and standard deviation")
-    augmentation: choice(*POLICIES, meaning="what may happen to a training photo and its mask")
     rival: choice("none", *MODELS, meaning="a second network, trained the same way, to compare with")
+
+    @model_validator(mode="after")
+    def _a_rival_is_another(self) -> Self:
+        if self.rival == self.model:
+            raise ValueError(f"Parameter 'rival' is {self.rival!r} like 'model': name another network, or 'none'.")
+        return self
+
+    def networks(self) -> list[str]:
+        """The networks that this run trains, by name."""
+        return [name for name in (self.model, self.rival) if name != "none"]
 
 
 def find_data(params: Parameters) -> Source:
@@ -64,7 +76,9 @@ def load_data(params: Parameters, source: Source) -> Data:
 
 def true_masks(source: Source, names: list[str], target: str) -> Callable[[int], np.ndarray]:
     """The mask (H, W) bool of a sample number under a named target."""
-    return lambda sample: pets.foreground(np.asarray(pets.read_trimap(source, names[sample])), target) > 0
+    return functools.lru_cache(maxsize=512)(
+        lambda sample: pets.foreground(np.asarray(pets.read_trimap(source, names[sample])), target) > 0
+    )
 
 
 def with_target(data: Data, source: Source, target: str) -> Data:
@@ -79,17 +93,12 @@ def preprocessing(params: Parameters, data: Data) -> Preprocessing:
         "imagenet": lambda: IMAGENET,
         "none": lambda: ((0.0,) * 3, (1.0,) * 3),
     }[params.normalise]()
-    return Preprocessing(params.image_size, mean, tuple(max(value, 1e-6) for value in std))
+    return segmentation.preprocessing(params, mean, std)
 
 
-def build_model(params: Parameters, name: str = "", will_load: bool = False) -> nn.Module:
+def build_model(params: Parameters, name: str = "", fetch: bool = True) -> nn.Module:
     """The network for three colour channels, its weights drawn by seed."""
-    return segmentation.build_model(params, 3, name, will_load)
-
-
-def batches(params: Parameters, split: Split, preparation: Preprocessing, train: bool = False) -> segmentation.Batches:
-    """The batches of a split: shuffled and augmented for training, plain otherwise."""
-    return segmentation.batches(params, split, preparation, params.augmentation, train)
+    return segmentation.build_model(params, 3, name, fetch)
 
 
 def statistics_table(data: Data) -> pd.DataFrame:
@@ -113,7 +122,10 @@ def target_scores(maps: Tensor, data: Data, source: Source) -> pd.DataFrame:
     rows = []
     for target in pets.TARGETS:
         truth = with_target(data, source, target)
-        table, guess = segmentation.score(maps, data.test, truth), segmentation.score(maps * 0 + 1, data.test, truth)
+        table, guess = (
+            segmentation.score(maps, data.test, truth),
+            segmentation.score(torch.ones_like(maps), data.test, truth),
+        )
         scores = {"foreground": table["true_share"].mean(), "dice": table["dice"].mean(), "iou": table["iou"].mean()}
         rows.append({"target": target, **scores, "all foreground": guess["dice"].mean()})
     return pd.DataFrame(rows)

@@ -1,18 +1,19 @@
 """What the segmentation labs share: parameters, models by name, and masks scored at the size of the original image."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from labkit.data.joint import JointAugmentation
+from labkit.data.joint import POLICIES, JointAugmentation
 from labkit.data.loading import Batches, Preprocessing, Split
 from labkit.data.sources import Source
 from labkit.errors import DataError
@@ -23,12 +24,11 @@ from labkit.results.masks import plot_overlays
 from labkit.training import losses
 from labkit.training.loop import Recipe, forward
 from labkit.training.losses import margin
-from labkit.training.metrics import OVERLAPS, dice, hausdorff95, pixel_counts, threshold_counts
+from labkit.training.metrics import COUNTS, OVERLAPS, dice, hausdorff95, pixel_counts, threshold_counts
 from labkit.training.precision import Precision
 
 METRIC = "dice"
 THRESHOLDS = 100  # steps between 0 and 1 in the threshold curve
-COUNTS = ("tp", "fp", "fn", "tn")
 TRADE = ("dice", "precision", "recall")  # what a threshold trades
 
 
@@ -51,6 +51,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "unet": unet,
     "unet_default_init": functools.partial(unet, init="default"),
     "unet_half_bottleneck": functools.partial(unet, bottleneck=8),  # as the AIoT report draws it
+    "unet_without_skips": functools.partial(unet, skips=False),
     "unet_bilinear": functools.partial(unet, up="bilinear"),
     "attention_unet": functools.partial(unet, attention=True),
     "unet_plus_plus": unet_plus_plus,
@@ -69,9 +70,26 @@ class SegmentationParameters(TrainingParameters):
     model: choice(*MODELS, meaning="which network")
     width: whole(2, 256, "features on the first level")
     dropout: real(0, 0.9, "share of the bottleneck's channels left out in training")
+    augmentation: choice(*POLICIES, meaning="what may happen to a training image and its mask")
     loss: choice(*losses.SEGMENTATION, meaning="what training makes small")
     pin_memory: switch("page-locked batches, which copy faster to a GPU; nothing on a CPU")
     checkpointing: switch("compute activations twice instead of keeping them: less memory, more time")
+
+    @model_validator(mode="after")
+    def _fits_the_networks(self) -> Self:
+        for name in self.networks():
+            if name.endswith("imagenet") and self.width != 64:
+                raise ValueError(f"Parameter 'width' is {self.width}, but ImageNet's weights need 64.")
+            if self.batch_size == 1 and self.image_size < 128:
+                raise ValueError(
+                    f"Parameter 'batch_size' is 1, but at image_size {self.image_size} batch normalisation may be left "
+                    f"with a single number: take at least 2, or an image_size of at least 128."
+                )
+        return self
+
+    def networks(self) -> list[str]:
+        """The networks that this run trains, by name."""
+        return [self.model]
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,7 @@ class Data:
 
     def facts(self) -> dict[str, Any]:
         """For the manifest: how many images each part has, which groups, and a fingerprint of which images."""
-        parts = {"train": self.train, "validation": self.val, "test": self.test}
+        parts = {"train" if name == "training" else name: split for name, split in self.parts().items()}
         return {
             "counts": {name: len(split) for name, split in parts.items()},
             "groups": {name: sorted({self.groups[i] for i in split.samples}) for name, split in parts.items()},
@@ -114,34 +132,40 @@ def check_parts(data: Data) -> Data:
     for name, split in parts.items():
         least = 2 if name == "training" else 1
         if len(split) < least:
-            raise DataError(f"Only {len(split)} images are left for {name}, at least {least} are needed: raise limit.")
+            raise DataError(
+                f"Only {len(split)} images are left for {name}, at least {least} are needed: take more data, a higher "
+                f"limit (0 means all), or another split."
+            )
     everything = np.concatenate([split.samples for split in parts.values()])
     if len(np.unique(everything)) < len(everything):
         raise DataError("An image is in two of training, validation and test: splits must not overlap.")
     return data
 
 
-def build_model(params: SegmentationParameters, in_channels: int, name: str = "", will_load: bool = False) -> nn.Module:
+def build_model(params: SegmentationParameters, in_channels: int, name: str = "", fetch: bool = True) -> nn.Module:
     """The network ``name`` (else the one the parameters name), its weights drawn by seed.
 
-    ``will_load``: its weights will be loaded, so ImageNet's need not be fetched.
+    Without ``fetch``, a network that would start from ImageNet's weights does without them.
     """
     torch.manual_seed(params.seed)
     build, options = MODELS[name or params.model], {"dropout": params.dropout, "checkpointing": params.checkpointing}
-    if will_load and "pretrained" in getattr(build, "keywords", {}):
+    if not fetch and "pretrained" in getattr(build, "keywords", {}):
         options["pretrained"] = False
     return build(in_channels, params.width, **options)
 
 
-def batches(
-    params: SegmentationParameters, split: Split, preprocessing: Preprocessing, policy: str, train: bool = False
-) -> Batches:
+def preprocessing(params: SegmentationParameters, mean: Sequence[float], std: Sequence[float]) -> Preprocessing:
+    """The size that the parameters ask for, and a mean and standard deviation per channel."""
+    return Preprocessing(params.image_size, tuple(mean), tuple(max(value, 1e-6) for value in std))
+
+
+def batches(params: SegmentationParameters, split: Split, preparation: Preprocessing, train: bool = False) -> Batches:
     """The batches of a split: shuffled and augmented for training, plain otherwise."""
     return Batches(
         split,
         batch_size=params.batch_size if train else 8,
-        preprocessing=preprocessing,
-        augmentation=JointAugmentation(policy) if train and policy != "none" else None,
+        preprocessing=preparation,
+        augmentation=JointAugmentation(params.augmentation) if train and params.augmentation != "none" else None,
         shuffle=train,
         seed=params.seed,
         workers=params.num_workers,
@@ -247,7 +271,7 @@ def trivial_scores(data: Data) -> pd.DataFrame:
 
     All background, all foreground, and the pixels that are foreground in at least half of the training masks.
     """
-    often = data.train.targets.float().mean(dim=0)
+    often = data.train.targets.sum(dim=0) / len(data.train)
     usual = torch.where(often >= 0.5, 1.0, -1.0)
     guesses = {"all background": -torch.ones_like(usual), "all foreground": torch.ones_like(usual)}
     guesses["the usual place"] = usual
@@ -267,11 +291,6 @@ def copied_masks(train: Split, queries: Split, side: int = 32) -> np.ndarray:
     nearest = torch.cdist(thumbs[1], thumbs[0]).argmin(dim=1)  # (N,)
     guess = train.targets[nearest.numpy()].float()[:, None] * 2 - 1
     return dice(guess, queries.targets).numpy()
-
-
-def trade_best(curve: pd.DataFrame) -> float:
-    """The threshold with the highest mean Dice."""
-    return float(curve["threshold"][curve["dice"].idxmax()])
 
 
 def chosen_cases(table: pd.DataFrame, each: int = 4) -> pd.DataFrame:

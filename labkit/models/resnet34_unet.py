@@ -1,7 +1,7 @@
 """A UNet whose encoder is ResNet34 (He et al. 2015, https://arxiv.org/abs/1512.03385), as in the TAICA report.
 
-Stem and max-pool shrink the image to a quarter before the first stage, so most of the work is done on small maps:
-that is why it is faster than UNet, and why it has to enlarge twice more at the end, without a skip.
+Stem and max-pool shrink the image to a quarter before the first stage, so most of the work is done on small maps: less
+arithmetic than UNet's. In return it has to enlarge twice more at the end, without a skip.
 """
 
 from typing import Any

@@ -4,7 +4,7 @@ True outlines are yellow and solid, predicted ones red and dashed; what was miss
 Yellow is much lighter than red, so that a grey print and a colour-blind reader tell them apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,8 +35,10 @@ def smaller(image: np.ndarray) -> np.ndarray:
     return image[::step, ::step]
 
 
-def grid(count: int, columns: int, title: str, legend: Sequence = (), side: float = 1.9) -> tuple[Figure, np.ndarray]:
-    """A figure with ``count`` empty places for pictures, a title and a legend below; its axes as a flat array."""
+def grid(
+    count: int, columns: int, title: str, legend: Sequence = (), side: float = 1.9
+) -> tuple[Figure, Iterator[Axes]]:
+    """A figure with ``count`` empty places for pictures, a title and a legend below; and its axes, one by one."""
     rows = -(-count // columns)
     figure, places = plt.subplots(
         rows, columns, figsize=(side * columns, (side + 0.25) * rows + 0.35 + 0.3 * bool(legend)), squeeze=False
@@ -48,7 +50,7 @@ def grid(count: int, columns: int, title: str, legend: Sequence = (), side: floa
         figure.legend(
             handles=list(legend), loc="outside lower center", ncols=len(legend), facecolor="#909090", frameon=True
         )
-    return figure, places.flat
+    return figure, iter(places.flat)
 
 
 def show(ax: Axes, image: np.ndarray, grey: bool = False) -> None:
@@ -111,8 +113,8 @@ def plot_volumes(slices: pd.DataFrame, limit: float) -> Figure:
     """
     figure, (above, below) = plt.subplots(2, 1, figsize=(8, 4.4), sharex=True)
     above.vlines(slices["slice"], 0, slices["change"], color=BLUE, lw=1.2)
-    above.axhline(limit, color=RED, ls="--", lw=1, label="limit: 2.5 times the median")
-    above.set(ylabel="change (grey values)", title="Neighbouring slices are alike, patients are not")
+    above.axhline(limit, color=RED, ls="--", lw=1, label=f"limit: {limit:.1f}")
+    above.set(ylabel="change (grey values)", title="Change to the slice before")
     above.legend(loc="upper right")
     for (name, part), colour, style in zip(
         slices.groupby("group", sort=False),
@@ -134,7 +136,7 @@ def plot_score_spread(table: pd.DataFrame, pooled: float, *, metric: str = "dice
     ax.hist(table[metric], bins=np.linspace(0, 1, 41), color=SKY, edgecolor="white")
     ax.axvline(table[metric].mean(), color=BLUE, lw=2, label=f"mean over images {table[metric].mean():.3f}")
     ax.axvline(pooled, color=RED, lw=2, ls="--", label=f"pooled pixels {pooled:.3f}")
-    low = max(0.0, np.floor(10 * table[metric].min()) / 10)
+    low = min(max(0.0, np.floor(10 * table[metric].min()) / 10), 0.9)
     ax.set(xlabel=name_of(metric), ylabel="test images", xlim=(low, 1), title=f"{name_of(metric)} image by image")
     ax.legend(loc="upper left")
     return ax

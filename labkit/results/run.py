@@ -83,6 +83,14 @@ class History:
         """The validation metric of each image after each epoch, (epochs, N)."""
         return np.stack([np.load(self._val_scores(epoch)) for epoch in range(1, epochs + 1)])
 
+    def save_results(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write ``results.json``: ``{metric: {value, n, low, high, interval, over}}``."""
+        write_json(self.folder / "results.json", results)
+
+    def save_csv(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table of the folder's own: ``per_image``, ``per_class``."""
+        write_atomic(self.folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+
     def _val_scores(self, epoch: int) -> Path:
         return self.folder / "validation" / f"epoch-{epoch:04}.npy"
 
@@ -155,13 +163,9 @@ class Run(History):
         (self.folder / "progress.txt").write_text(line, "utf-8")
 
     def save_results(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write ``results.json``: ``{metric: {value, n, low, high, interval, over}}``."""
-        write_json(self.folder / "results.json", results)
+        """Write ``results.json``, without which a run is not complete."""
+        super().save_results(results)
         self.has_results = True
-
-    def save_csv(self, name: str, table: pd.DataFrame) -> None:
-        """Write a table of the run's own folder: ``per_image``, ``per_class``."""
-        write_atomic(self.folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
 
     def summary(self) -> str:
         """What the run left behind, as Markdown."""

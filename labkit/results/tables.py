@@ -167,13 +167,25 @@ def reported_against_ours(
         result = results[claim["metric"]]
         if claim["split"] == "train":
             result = {"value": float(history[f"train_{claim['metric']}"].iloc[-1])}
-        ours = {"ours": np.nan, "verdict": f"not comparable: {obstacle}"}
-        if not obstacle:
+        other = obstacle or other_question(params, recipes[claim["experiment"]], claim["metric"])
+        ours = {"ours": np.nan, "verdict": f"not comparable: {other}"}
+        if not other:
             ours = {"ours": result["value"], "verdict": verdict(claim, result)}
         row = {"report": claim["report"], "quantity": f"{claim['split']} {claim['metric']}", "reported": claim["value"]}
         recipe = recipe_words(params, claim["experiment"], recipes[claim["experiment"]])
         rows.append({**row, **ours, "recipe": recipe, "remark": claim["remark"]})
     return pd.DataFrame(rows)
+
+
+def other_question(params: Mapping[str, Any], recipe: Mapping[str, Any], metric: str) -> str:
+    """What makes this run the answer to another question than a report's: its network, target or loss; or nothing."""
+    if "target" in recipe and params["target"] != recipe["target"]:
+        return "another target"
+    if metric == "loss" and recipe.get("loss", params.get("loss")) != params.get("loss"):
+        return "another loss"
+    if "model" in recipe and not recipe["model"].startswith(params["model"].removesuffix("_imagenet")):
+        return "another network"
+    return ""
 
 
 def recipe_words(params: Mapping[str, Any], experiment: str, recipe: Mapping[str, Any]) -> str:

@@ -1,5 +1,8 @@
 """What a figure says, in words made from its numbers: alternative text for those who cannot see it, and captions."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -18,6 +21,13 @@ def name_of(metric: str) -> str:
 def score(metric: str, value: float) -> str:
     """An accuracy in percent, any other score as a number: 98.77 %, 0.916."""
     return percent(value) if metric.endswith("accuracy") else f"{value:.3f}"
+
+
+def test_score(metric: str, result: Mapping[str, Any]) -> str:
+    """A test score in a line: ``accuracy`` in percent, overlap scores as they are."""
+    unit, scale, digits = (" %", 100, 2) if metric.endswith("accuracy") else ("", 1, 4)
+    value, low, high = (f"{scale * result[key]:.{digits}f}" for key in ("value", "low", "high"))
+    return f"test {name_of(metric)} {value}{unit} ({result['interval']} {low} to {high}, n = {result['n']:,})"
 
 
 def class_counts(counts: pd.DataFrame) -> str:

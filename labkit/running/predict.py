@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from matplotlib.colors import to_rgb
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from labkit.data.cache import open_image
+from labkit.data.cache import fitted, open_image
 from labkit.data.loading import Preprocessing
 from labkit.errors import RequestError
 from labkit.files import write_atomic
 from labkit.labs import LABS, lab_of
 from labkit.labs.segmentation import at_size
-from labkit.results.masks import PREDICTED, to_rgb
+from labkit.results.masks import PREDICTED
 from labkit.results.run import read_manifest
 from labkit.training.checkpoint import load_checkpoint
 from labkit.training.loop import forward
@@ -35,10 +36,13 @@ def predict(run: Path, image: Path, outputs: Mapping[str, Path | None], device: 
     """
     images = [path for path, _ in pairs(image, None)]
     places = {kind: dict(pairs(image, place)) for kind, place in outputs.items() if place}
+    check_places(images, places)
     for path in images:
         read_photo(path)
     predictor = load_predictor(run, device)
     if predictor.class_names:
+        if places:
+            raise RequestError("The run is a classification, which draws no mask: leave out --output.")
         yield from (classes_line(path, predictor.classes(read_photo(path))) for path in images)
         return
     if "mask" not in places:
@@ -50,6 +54,16 @@ def predict(run: Path, image: Path, outputs: Mapping[str, Path | None], device: 
             save_png(place[path], DRAW[kind](photo, p))
         share, size = 100 * (p > 0.5).mean(), f"{photo.width} × {photo.height}"
         yield f"{path}  foreground {share:.1f} % of {size}  {places['mask'][path]}"
+
+
+def check_places(images: Sequence[Path], places: Mapping[str, Mapping[Path, Path]]) -> None:
+    """RequestError if an output would be written over an image, or over another output."""
+    taken = {path.resolve() for path in images}
+    for targets in places.values():
+        for target in targets.values():
+            if target.resolve() in taken:
+                raise RequestError(f"{target} would be written over an image or another output: give another place.")
+            taken.add(target.resolve())
 
 
 def classes_line(path: Path, classes: Sequence[tuple[str, float]]) -> str:
@@ -70,7 +84,10 @@ class Predictor:
 
     def logits(self, image: Image.Image) -> Tensor:
         """What the model says of one image: (K,) of classes, or (h, w) of the foreground."""
-        pixels = torch.from_numpy(np.array(image.convert("RGB" if self.channels == 3 else "L"))).float() / 255
+        image = image.convert("RGB" if self.channels == 3 else "L")
+        if not self.class_names:  # resized as the images were that it was trained on
+            image = Image.fromarray(fitted(image, self.preprocessing.size))
+        pixels = torch.from_numpy(np.array(image)).float() / 255
         pixels = pixels.view(*pixels.shape[:2], self.channels).permute(2, 0, 1)[None]  # (1, C, H, W)
         out = forward(self.model, self.preprocessing(pixels), self.precision).cpu()
         return out[0] if self.class_names else margin(out)[0]
@@ -86,18 +103,18 @@ class Predictor:
 
 
 def load_predictor(run: Path, device: str = "auto") -> Predictor:
-    """Rebuild the model of a run folder; RequestError if it is none, is not finished, or its checkpoint is damaged."""
+    """Rebuild the model of a run folder, as its best epoch so far left it; RequestError where that cannot be done."""
     manifest = read_manifest(run)
     if not manifest:
         raise RequestError(f"{run} is no run folder: it has no readable manifest.json; give a folder under runs/.")
     checkpoint = run / "checkpoints" / "best.safetensors"
     if not checkpoint.exists() or "preprocessing" not in manifest or manifest.get("notebook") not in LABS:
-        raise RequestError(f"The run in {run} has no trained model ({checkpoint} is missing): finish the run first.")
+        raise RequestError(f"The run in {run} has no trained model to predict with: finish the run first.")
     lab = lab_of(manifest["notebook"])
     params = lab.Parameters.checked(manifest["parameters"])
     facts = dict(manifest["preprocessing"])
     channels = facts.pop("channels")
-    model = lab.build_model(params, will_load=True)
+    model = lab.build_model(params, fetch=False)
     load_checkpoint(checkpoint, model)
     precision = choose_precision(params.precision, choose_device(device))
     model.to(precision.device, memory_format=torch.channels_last)
@@ -120,14 +137,12 @@ def pairs(image: Path, output: Path | None) -> list[tuple[Path, Path | None]]:
         return [(path, output / f"{path.stem}.png" if output else None) for path in found]
     if output is not None and output.is_dir():
         output = output / f"{image.stem}.png"
-    if output is not None and output.resolve() == image.resolve():
-        raise RequestError(f"--output {output} is the image itself: give another name, so that it is not lost.")
     return [(image, output)]
 
 
 def read_photo(path: Path) -> Image.Image:
-    """An image of 8 bits a channel; DataError for anything else."""
-    return open_image(path, ("L", "RGB", "RGBA", "P", "1", "LA", "CMYK"), ADVICE)
+    """An image of 8 bits a channel, turned as its camera says; DataError for anything else."""
+    return ImageOps.exif_transpose(open_image(path, ("L", "RGB", "RGBA", "P", "1", "LA", "CMYK"), ADVICE))
 
 
 def mask_of(image: Image.Image, probability: np.ndarray) -> Image.Image:

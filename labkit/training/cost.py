@@ -24,9 +24,9 @@ def cost_table(
     """One row a model, for one batch of images (B, C, H, W) with targets.
 
     Parameters; multiply-adds of one forward pass, in thousand millions per image; MiB that one training step keeps
-    for the backward pass, per image; images/s in training and at test: medians of ``rounds`` turns in which the models
-    take turns, so that a machine that slows down slows all of them. The models are not trained, but their running
-    means move: give fresh ones.
+    for the backward pass in float32, per image; images/s in training and at test: medians of ``rounds`` rounds in
+    which the models take turns, so that a machine that slows down slows all of them. The models are not trained, but
+    their running means move: give fresh ones.
     """
     rows = {name: fixed_costs(model, images, targets, objective, precision) for name, model in models.items()}
     seconds: dict[str, dict[str, list[float]]] = {name: {"training": [], "test": []} for name in models}
@@ -45,11 +45,12 @@ def cost_table(
 def fixed_costs(
     model: nn.Module, images: Tensor, targets: Tensor, objective: PerImage, precision: Precision
 ) -> dict[str, float]:
-    """Parameters, multiply-adds and memory of one model; it is moved to the device."""
+    """Parameters, multiply-adds and memory (in float32) of one model; it is moved to the device."""
     model.to(precision.device, memory_format=torch.channels_last)
+    whole = Precision("float32", precision.device, "the same on every machine")
     with FlopCounterMode(display=False) as counter:
         forward(model, images[:1], precision)
-    kept = kept_for_backward(model, lambda: training_step(model, images, targets, objective, precision, back=False))
+    kept = kept_for_backward(model, lambda: training_step(model, images, targets, objective, whole, back=False))
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "multiply-adds (10⁹)": counter.get_total_flops() / 2e9,
@@ -93,6 +94,6 @@ def timed(call: Callable[[], Tensor], device: torch.device) -> float:
     """Seconds that ``call`` takes, its work on a GPU included."""
     began = time.perf_counter()
     call()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
     return time.perf_counter() - began

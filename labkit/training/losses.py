@@ -39,8 +39,8 @@ def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """``1 - Dice`` of the probabilities with the mask, image by image, (N,) in [0, 1].
 
     Dice = 2 |A ∩ B| / (|A| + |B|) with sums of probabilities in place of counts (Milletari et al. 2016,
-    https://arxiv.org/abs/1606.04797). Background that is rightly left alone does not enter, so a small organ weighs as
-    much as a large one.
+    https://arxiv.org/abs/1606.04797, who square the terms of the denominator; here they are as they are). Background
+    that is rightly left alone does not enter, so a small organ weighs as much as a large one.
     """
     p, truth = torch.sigmoid(margin(logits)), mask.to(logits.dtype)
     overlap, sizes = (p * truth).sum(dim=(1, 2)), (p + truth).sum(dim=(1, 2))

@@ -129,6 +129,7 @@ def recall_of(counts: Tensor) -> Tensor:
     return counts[..., 0] / (counts[..., 0] + counts[..., 2])
 
 
+COUNTS = ("tp", "fp", "fn", "tn")  # what ``pixel_counts`` counts
 OVERLAPS = {
     "dice": dice_of,
     "iou": iou_of,
