@@ -1,6 +1,7 @@
 """labkit predict: a run folder, an image, a mask of the image's own size; and every way to ask for it wrongly."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from conftest import DEFAULTS, TINY
 from PIL import Image
 from segments import liver_params, pets_params, write_liver, write_pets
 
+from labkit.cli import app
 from labkit.data.samples import handwritten_digits
 from labkit.labs import common, liver_unet, mnist_resnet18, pet_resnet34_unet, segmentation
 from labkit.results.run import Run, read_manifest
@@ -132,8 +135,6 @@ def test_a_photo_is_turned_as_its_camera_says(pets_run: Path, tmp_path: Path) ->
 
 def test_the_run_folder_is_enough(liver_run: Path, tmp_path: Path) -> None:
     """Moved to another place, data gone: model and preprocessing come from the folder alone."""
-    import shutil
-
     moved = shutil.copytree(liver_run, tmp_path / "moved 中文")
     manifest = json.loads((moved / "manifest.json").read_text("utf-8"))
     manifest["parameters"]["data_root"] = "/nowhere"
@@ -148,8 +149,6 @@ def test_the_run_folder_is_enough(liver_run: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_requests_are_one_sentence_and_leave_nothing(liver_run: Path, pets_run: Path, tmp_path: Path) -> None:
-    import shutil
-
     image = tmp_path / "ct.png"
     slice_with_liver(64)[0].save(image)
     text = tmp_path / "text.png"
@@ -193,8 +192,8 @@ def test_wrong_requests_are_one_sentence_and_leave_nothing(liver_run: Path, pets
         (["--run", liver_run, "--image", image, "--output", out, "--device", "abacus"], "is not available"),
     ]
     for words, sentence in cases:
-        done = run(*words)
-        assert done.returncode == 2, (words, done.stdout, done.stderr)
+        done = CliRunner().invoke(app, ["predict", *map(str, words)])
+        assert done.exit_code == 2, (words, done.output)
         assert sentence in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert not out.exists()

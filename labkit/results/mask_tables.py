@@ -51,7 +51,7 @@ def mask_shares(data: Any) -> pd.DataFrame:
     """Images in each part, from which groups, and how much of their pixels is foreground; empty masks counted."""
     rows = []
     for name, split in data.parts().items():
-        share = split.targets.float().mean(dim=(1, 2))
+        share = split.targets.sum(dim=(1, 2)) / split.targets[0].numel()
         groups = list(dict.fromkeys(data.groups[i] for i in split.samples))
         row = {"part": name, "images": len(split), "from": ", ".join(groups) if len(groups) < 5 else f"{len(groups)}"}
         row |= {"foreground": float(share.mean()), "least": float(share.min()), "most": float(share.max())}
