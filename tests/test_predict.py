@@ -16,7 +16,7 @@ from segments import liver_params, pets_params, write_liver, write_pets
 
 from labkit.cli import app
 from labkit.data.samples import handwritten_digits
-from labkit.labs import common, liver_unet, mnist_resnet18, pet_resnet34_unet, segmentation
+from labkit.labs import common, liver_unet, mnist_resnet18, pet_resnet34_unet, scoring
 from labkit.results.run import Run, read_manifest
 from labkit.running.predict import load_predictor, read_photo
 
@@ -118,7 +118,7 @@ def test_a_test_slice_gets_the_mask_that_was_scored(liver_run: Path, tmp_path: P
     source = liver_unet.find_data(params)
     data, predictor = liver_unet.load_data(params, source), load_predictor(liver_run)
     batches = liver_unet.batches(params, data.test, predictor.preprocessing)
-    scored = segmentation.segment(predictor.model, batches, predictor.precision)
+    scored = scoring.segment(predictor.model, batches, predictor.precision)
     path = source.root / "liver" / f"{data.names[data.test.samples[1]]}.png"
     assert torch.allclose(predictor.logits(read_photo(path)), scored[1].float(), atol=0.05)
 

@@ -13,12 +13,13 @@ from segments import liver_params, pets_params, write_liver, write_pets
 from sklearn.metrics import f1_score
 
 from labkit.errors import RequestError
-from labkit.labs import liver_unet, pet_resnet34_unet, segmentation
+from labkit.labs import liver_unet, pet_resnet34_unet, scoring, segmentation
 from labkit.results import mask_tables, mask_words, masks
 from labkit.training.checkpoint import read_checkpoint
 from labkit.training.cost import cost_table
 from labkit.training.loop import evaluate, fit
 from labkit.training.losses import bce_dice
+from labkit.training.metrics import dice
 from labkit.training.precision import choose_device, choose_precision
 
 CPU = choose_precision("float32", choose_device("cpu"))
@@ -89,13 +90,13 @@ def test_masks_are_scored_at_the_size_of_the_original(lab_and_params: tuple) -> 
     data = lab.load_data(params, lab.find_data(params))
     model = lab.build_model(params)
     batches = lab.batches(params, data.test, lab.preprocessing(params, data))
-    maps = segmentation.segment(model, batches, CPU)
-    table = segmentation.score(maps, data.test, data, outlines=True)
+    maps = scoring.segment(model, batches, CPU)
+    table = scoring.score(maps, data.test, data, outlines=True)
     assert len(table) == len(data.test)
     for row, logits in zip(table.itertuples(), maps, strict=True):
         truth = data.truth(row.sample)
         assert row.tp + row.fp + row.fn + row.tn == truth.size
-        said = segmentation.at_size(logits, truth.shape) > 0.5
+        said = scoring.at_size(logits, truth.shape) > 0.5
         assert row.dice == pytest.approx(f1_score(truth.ravel(), said.ravel(), zero_division=1), abs=1e-6)
         assert row.true_share == pytest.approx(truth.mean())
         assert data.picture(row.sample).shape[:2] == truth.shape
@@ -110,8 +111,8 @@ def test_scores_do_not_depend_on_how_test_images_are_batched(lab_and_params: tup
         batches = lab.batches(params, data.test, prep)
         batches.batch_size = size
         batches.__post_init__()
-        dices = evaluate(model, batches, bce_dice, segmentation.dice, CPU)[1]
-        tables.append((segmentation.score(segmentation.segment(model, batches, CPU), data.test, data), dices))
+        dices = evaluate(model, batches, bce_dice, dice, CPU)[1]
+        tables.append((scoring.score(scoring.segment(model, batches, CPU), data.test, data), dices))
     for table, dices in tables[1:]:
         assert np.allclose(table[["dice", "iou"]], tables[0][0][["dice", "iou"]], atol=1e-6)
         assert np.allclose(dices, tables[0][1], atol=1e-6)
@@ -121,9 +122,9 @@ def test_a_perfect_map_scores_one_and_an_inverted_one_nothing(tmp_path: Path) ->
     params = liver_params(write_liver(tmp_path), image_size=48)
     data = liver_unet.load_data(params, liver_unet.find_data(params))
     maps = 20.0 * data.test.targets - 10
-    assert (segmentation.score(maps, data.test, data)["dice"] == 1).all()
-    assert (segmentation.score(-maps, data.test, data)["dice"] == 0).all()
-    trivial = segmentation.trivial_scores(data).set_index("predictor")
+    assert (scoring.score(maps, data.test, data)["dice"] == 1).all()
+    assert (scoring.score(-maps, data.test, data)["dice"] == 0).all()
+    trivial = scoring.trivial_scores(data).set_index("predictor")
     assert trivial.loc["all background", "dice"] == 0
     share = np.array([data.truth(i).mean() for i in data.test.samples])
     assert trivial.loc["all foreground", "dice"] == pytest.approx((2 * share / (1 + share)).mean())
@@ -134,7 +135,7 @@ def test_results_name_their_averages(tmp_path: Path) -> None:
     params = liver_params(write_liver(tmp_path))
     data = liver_unet.load_data(params, liver_unet.find_data(params))
     maps = torch.randn(len(data.test), 32, 32)
-    table = segmentation.score(maps, data.test, data, outlines=True)
+    table = scoring.score(maps, data.test, data, outlines=True)
     results = mask_tables.segmentation_results(table, np.arange(3.0))
     tp, fp, fn = table[["tp", "fp", "fn"]].sum()
     assert results["dice_pooled"]["value"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
@@ -149,8 +150,8 @@ def test_the_threshold_curve_at_one_half_is_the_score(tmp_path: Path) -> None:
     params = liver_params(write_liver(tmp_path))
     data = liver_unet.load_data(params, liver_unet.find_data(params))
     maps = torch.randn(len(data.test), 32, 32)
-    curve = segmentation.threshold_curve(maps, data.test, data)
-    table = segmentation.score(maps, data.test, data)
+    curve = scoring.threshold_curve(maps, data.test, data)
+    table = scoring.score(maps, data.test, data)
     half = curve.set_index("threshold").loc[0.5]
     for name in ("dice", "precision", "recall"):
         assert half[name] == pytest.approx(table[name].mean())
@@ -159,7 +160,7 @@ def test_the_threshold_curve_at_one_half_is_the_score(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 40])
 def test_cases_are_worst_median_and_best(n: int) -> None:
     table = pd.DataFrame({"sample": range(n), "dice": np.random.default_rng(0).random(n)})
-    cases = segmentation.chosen_cases(table)
+    cases = scoring.chosen_cases(table)
     worst, best = cases[cases["case"] == "worst"], cases[cases["case"] == "best"]
     assert worst["dice"].min() == table["dice"].min()
     assert best["dice"].max() == table["dice"].max()
@@ -221,10 +222,10 @@ def test_words_and_figures_stand_up_to_odd_results(tmp_path: Path, n: int, kind:
     data = SimpleNamespace(names=[f"i{i}" for i in range(n)], groups=["a"] * n, truth=lambda i: truths[i])
     split = SimpleNamespace(samples=np.arange(n))
     maps = torch.from_numpy(np.where(truths, 5.0, -5.0)) if kind == "perfect" else torch.full((n, 6, 6), -5.0)
-    table = segmentation.score(maps, split, data, outlines=True)
+    table = scoring.score(maps, split, data, outlines=True)
     results = mask_tables.segmentation_results(table, np.zeros(n))
     trivial = pd.DataFrame({"predictor": ["all background"], "dice": [0.0]})
-    curve = segmentation.threshold_curve(maps, split, data)
+    curve = scoring.threshold_curve(maps, split, data)
     sentences = [
         mask_words.results(table, results, trivial),
         mask_words.averages(table, results),
@@ -232,7 +233,7 @@ def test_words_and_figures_stand_up_to_odd_results(tmp_path: Path, n: int, kind:
         mask_words.size(table),
         mask_words.errors(table),
         mask_words.thresholds(curve),
-        mask_words.cases(segmentation.chosen_cases(table)),
+        mask_words.cases(scoring.chosen_cases(table)),
     ]
     assert not [sentence for sentence in sentences if "nan" in sentence.lower()]
     with warnings.catch_warnings():

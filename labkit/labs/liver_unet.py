@@ -10,7 +10,7 @@ from labkit.data import liver
 from labkit.data.loading import Preprocessing, Split, channel_statistics
 from labkit.data.sources import Source
 from labkit.errors import DataError
-from labkit.labs import segmentation
+from labkit.labs import scoring, segmentation
 from labkit.labs.parameters import text, whole
 from labkit.labs.segmentation import METRIC, Data, SegmentationParameters, batches, build_recipe
 from labkit.paths import data_root, data_root_is_named
@@ -132,7 +132,7 @@ def copying_scores(params: Parameters, source: Source) -> tuple[np.ndarray, np.n
     chosen = patients[(params.validation_volume or 1) - 1]
     draws = [random_places(seed, len(pool)) for seed in range(5)]
     by_patient, *at_random = (
-        segmentation.copied_masks(pool.subset(np.setdiff1d(np.arange(len(pool)), places)), pool.subset(places))
+        scoring.copied_masks(pool.subset(np.setdiff1d(np.arange(len(pool)), places)), pool.subset(places))
         for places in (np.array(chosen), *draws)
     )
     return by_patient, np.concatenate(at_random)

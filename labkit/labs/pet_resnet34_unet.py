@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from labkit.data import pets
 from labkit.data.loading import Preprocessing, channel_statistics, stratified
 from labkit.data.sources import Source
-from labkit.labs import segmentation
+from labkit.labs import scoring, segmentation
 from labkit.labs.parameters import choice, real
 from labkit.labs.segmentation import METRIC, MODELS, Data, SegmentationParameters, batches, build_recipe
 from labkit.paths import data_root, data_root_is_named
@@ -123,8 +123,8 @@ def target_scores(maps: Tensor, data: Data, source: Source) -> pd.DataFrame:
     for target in pets.TARGETS:
         truth = with_target(data, source, target)
         table, guess = (
-            segmentation.score(maps, data.test, truth),
-            segmentation.score(torch.ones_like(maps), data.test, truth),
+            scoring.score(maps, data.test, truth),
+            scoring.score(torch.ones_like(maps), data.test, truth),
         )
         scores = {"foreground": table["true_share"].mean(), "dice": table["dice"].mean(), "iou": table["iou"].mean()}
         rows.append({"target": target, **scores, "all foreground": guess["dice"].mean()})

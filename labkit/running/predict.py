@@ -16,7 +16,7 @@ from labkit.data.loading import Preprocessing
 from labkit.errors import RequestError
 from labkit.files import write_atomic
 from labkit.labs import LABS, lab_of
-from labkit.labs.segmentation import at_size
+from labkit.labs.scoring import at_size
 from labkit.results.masks import PREDICTED
 from labkit.results.run import read_manifest
 from labkit.training.checkpoint import load_checkpoint
