@@ -103,8 +103,9 @@ def test_volumes_given_by_hand_must_cover_each_slice_once(root: Path, volumes: s
         lab.find_data(liver_params(root, volumes=volumes))
 
 
-def test_volumes_given_by_hand_are_taken(root: Path) -> None:
-    params = liver_params(root, volumes="0-9, 10-14", validation_volume=2)
+@pytest.mark.parametrize("volumes", ["0-9, 10-14", "10-14,0-9"])
+def test_volumes_given_by_hand_are_taken(root: Path, volumes: str) -> None:
+    params = liver_params(root, volumes=volumes, validation_volume=2)
     assert lab.load_data(params, lab.find_data(params)).val.samples.tolist() == [10, 11, 12, 13, 14]
 
 

@@ -124,11 +124,11 @@ def find_volumes(change: np.ndarray) -> list[range]:
 
 
 def parse_volumes(text: str, count: int) -> list[range]:
-    """Volumes as given by hand, "0-161, 162-370, 371-399": each of the ``count`` slices in exactly one of them."""
+    """Volumes as given by hand, "0-161, 162-370, 371-399": each of the ``count`` slices in exactly one; sorted."""
     pairs = [re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", part) for part in text.split(",")]
     if not all(pairs):
         raise DataError(f"Parameter 'volumes' is {text!r}, expected first and last slices such as '0-161, 162-399'.")
-    volumes = [range(int(pair[1]), int(pair[2]) + 1) for pair in pairs]
+    volumes = sorted((range(int(pair[1]), int(pair[2]) + 1) for pair in pairs), key=lambda volume: volume.start)
     seen = np.zeros(count, int)
     for volume in volumes:
         if not len(volume) or volume.stop > count:

@@ -1,10 +1,10 @@
 """Lab 2: UNet on liver CT. From the parameters alone: data split by patient, model and recipe."""
 
 import functools
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from labkit.data import liver
 from labkit.data.loading import Preprocessing, Split, channel_statistics
@@ -12,7 +12,7 @@ from labkit.data.sources import Source
 from labkit.errors import DataError
 from labkit.labs import scoring, segmentation
 from labkit.labs.parameters import text, whole
-from labkit.labs.segmentation import METRIC, Data, SegmentationParameters, batches, build_recipe
+from labkit.labs.segmentation import METRIC, Data, SegmentationParameters, batches, build_model, build_recipe
 from labkit.paths import data_root, data_root_is_named
 
 __all__ = ["METRIC", "NOTEBOOK", "Parameters", "batches", "build_model", "build_recipe", "find_data", "load_data"]
@@ -22,6 +22,8 @@ RANDOM_SHARE = 0.1  # of the training slices that validate where the split is ra
 
 class Parameters(SegmentationParameters):
     """The parameters of notebook 02."""
+
+    CHANNELS: ClassVar = 1
 
     volumes: text("slices of each patient in train, such as '0-161, 162-399'; empty: found in the pictures")
     validation_volume: whole(0, 99, "the patient, counted from 1, that chooses the epoch; 0: random slices, a leak")
@@ -100,11 +102,6 @@ def thinned(split: Split, limit: int) -> Split:
 def preprocessing(params: Parameters, data: Data) -> Preprocessing:
     """Size, and mean and standard deviation of the training slices."""
     return segmentation.preprocessing(params, *channel_statistics(data.train.images))
-
-
-def build_model(params: Parameters, name: str = "", fetch: bool = True) -> nn.Module:
-    """The network for one grey channel, its weights drawn by seed."""
-    return segmentation.build_model(params, 1, name, fetch)
 
 
 def slice_table(params: Parameters, source: Source) -> pd.DataFrame:

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from labkit.data import pets
 from labkit.data.loading import Preprocessing, channel_statistics, stratified
 from labkit.data.sources import Source
 from labkit.labs import scoring, segmentation
 from labkit.labs.parameters import choice, real
-from labkit.labs.segmentation import METRIC, MODELS, Data, SegmentationParameters, batches, build_recipe
+from labkit.labs.segmentation import METRIC, MODELS, Data, SegmentationParameters, batches, build_model, build_recipe
 from labkit.paths import data_root, data_root_is_named
 
 __all__ = ["METRIC", "NOTEBOOK", "Parameters", "batches", "build_model", "build_recipe", "find_data", "load_data"]
@@ -94,11 +94,6 @@ def preprocessing(params: Parameters, data: Data) -> Preprocessing:
         "none": lambda: ((0.0,) * 3, (1.0,) * 3),
     }[params.normalise]()
     return segmentation.preprocessing(params, mean, std)
-
-
-def build_model(params: Parameters, name: str = "", fetch: bool = True) -> nn.Module:
-    """The network for three colour channels, its weights drawn by seed."""
-    return segmentation.build_model(params, 3, name, fetch)
 
 
 def statistics_table(data: Data) -> pd.DataFrame:

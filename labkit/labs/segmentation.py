@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -56,6 +56,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 class SegmentationParameters(TrainingParameters):
     """What labs 2 and 3 have in common."""
 
+    CHANNELS: ClassVar = 3  # of the images: 3 colours, or 1 grey
+
     batch_size: whole(1, 65_536, "images per step")
     limit: whole(0, 10_000_000, "at most so many images for training, and as many for the test; 0: all")
     image_size: whole(16, 1024, "side of the images the model sees, in pixels")
@@ -70,8 +72,11 @@ class SegmentationParameters(TrainingParameters):
     @model_validator(mode="after")
     def _fits_the_networks(self) -> Self:
         for name in self.networks():
-            if name.endswith("imagenet") and self.width != 64:
-                raise ValueError(f"Parameter 'width' is {self.width}, but ImageNet's weights need 64.")
+            if name.endswith("imagenet") and (self.width, self.CHANNELS) != (64, 3):
+                raise ValueError(
+                    f"Network {name!r} cannot be built: ImageNet's weights need a width of 64, not {self.width}, and "
+                    f"colour images."
+                )
             if self.batch_size == 1 and self.image_size < 128:
                 raise ValueError(
                     f"Parameter 'batch_size' is 1, but at image_size {self.image_size} batch normalisation may be left "
@@ -134,7 +139,7 @@ def check_parts(data: Data) -> Data:
     return data
 
 
-def build_model(params: SegmentationParameters, in_channels: int, name: str = "", fetch: bool = True) -> nn.Module:
+def build_model(params: SegmentationParameters, name: str = "", fetch: bool = True) -> nn.Module:
     """The network ``name`` (else the one the parameters name), its weights drawn by seed.
 
     Without ``fetch``, a network that would start from ImageNet's weights does without them.
@@ -143,7 +148,7 @@ def build_model(params: SegmentationParameters, in_channels: int, name: str = ""
     build, options = MODELS[name or params.model], {"dropout": params.dropout, "checkpointing": params.checkpointing}
     if not fetch and "pretrained" in getattr(build, "keywords", {}):
         options["pretrained"] = False
-    return build(in_channels, params.width, **options)
+    return build(params.CHANNELS, params.width, **options)
 
 
 def preprocessing(params: SegmentationParameters, mean: Sequence[float], std: Sequence[float]) -> Preprocessing:
