@@ -74,8 +74,8 @@ class SegmentationParameters(TrainingParameters):
         for name in self.networks():
             if name.endswith("imagenet") and (self.width, self.CHANNELS) != (64, 3):
                 raise ValueError(
-                    f"Network {name!r} cannot be built: ImageNet's weights need a width of 64, not {self.width}, and "
-                    f"colour images."
+                    f"Network {name!r} cannot be built: ImageNet's weights need a width of 64 (it is {self.width}) and "
+                    f"3 channels (the images have {self.CHANNELS})."
                 )
             if self.batch_size == 1 and self.image_size < 128:
                 raise ValueError(
