@@ -4,6 +4,8 @@ Fur and ground share one palette and one kind of texture, so that neither colour
 network has to learn what fur and outlines look like.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter, map_coordinates
@@ -30,58 +32,84 @@ def animal(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]
     return np.clip(photo, 0, 255).astype(np.uint8), trimap
 
 
+class Sketch:
+    """Outlines of an animal, drawn in a frame of its own: about 1 high and wide, origin in its middle, y down."""
+
+    def __init__(self, rng: np.random.Generator, height: int, width: int):
+        self.rng = rng
+        self.size = min(height, width) * rng.uniform(0.55, 0.95)
+        if rng.uniform() < 0.2:
+            self.size *= 1.5  # a portrait
+        self.origin = np.array([width, height]) * rng.uniform((0.38, 0.42), (0.62, 0.58))
+        turn, mirror = np.deg2rad(rng.normal(0, 9)), rng.choice([-1, 1])
+        self.bend = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.diag([mirror, 1])
+        self.masks = {name: Image.new("1", (int(width), int(height))) for name in ("body", "eyes", "nose")}
+
+    def place(self, points: Sequence) -> list[tuple[float, float]]:
+        """Points of the frame as places in the picture."""
+        return [tuple(p) for p in self.origin + self.size * (np.atleast_2d(points) @ self.bend.T)]
+
+    def shape(self, points: Sequence, name: str = "body") -> None:
+        """Fill a polygon."""
+        ImageDraw.Draw(self.masks[name]).polygon(self.place(points), fill=1)
+
+    def blob(self, x: float, y: float, rx: float, ry: float, tilt: float = 0.0, name: str = "body") -> None:
+        """Fill an ellipse that is not quite one."""
+        t = np.linspace(0, 2 * np.pi, 40)
+        wave = 1 + 0.04 * np.sin(3 * t + self.rng.uniform(0, 6))
+        u, v = rx * np.cos(t) * wave, ry * np.sin(t) * wave
+        self.shape(
+            np.stack([x + u * np.cos(tilt) - v * np.sin(tilt), y + u * np.sin(tilt) + v * np.cos(tilt)], 1), name
+        )
+
+    def limb(self, points: Sequence, thick: float) -> None:
+        """Draw a thick line with round ends."""
+        spots, draw, r = self.place(points), ImageDraw.Draw(self.masks["body"]), thick * self.size / 2
+        draw.line(spots, fill=1, width=max(2, int(2 * r)), joint="curve")
+        for x, y in spots:
+            draw.ellipse([x - r, y - r, x + r, y + r], fill=1)
+
+
 def _figure(rng: np.random.Generator, kind: str, height: int, width: int) -> dict[str, np.ndarray]:
     """Outlines of body, eyes and nose as masks (H, W) bool."""
-    size = min(height, width) * rng.uniform(0.55, 0.95) * (1.5 if rng.uniform() < 0.2 else 1.0)  # some are portraits
-    origin = np.array([width, height]) * rng.uniform((0.38, 0.42), (0.62, 0.58))
-    turn, mirror = np.deg2rad(rng.normal(0, 9)), rng.choice([-1, 1])
-    bend = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.diag([mirror, 1])
-    masks = {name: Image.new("1", (int(width), int(height))) for name in ("body", "eyes", "nose")}
+    sketch = Sketch(rng, height, width)
+    head, tail = (_sitting if rng.uniform() < 0.45 else _standing)(sketch, rng.uniform(-0.05, 0.05))
+    sketch.limb(tail, 0.05 if kind == "cat" else 0.07)
+    _head(sketch, kind, *head)
+    return {name: np.asarray(mask) for name, mask in sketch.masks.items()}
 
-    def place(points: np.ndarray) -> list[tuple[float, float]]:
-        return [tuple(p) for p in origin + size * (np.atleast_2d(points) @ bend.T)]
 
-    def blob(name: str, x: float, y: float, rx: float, ry: float, tilt: float = 0.0) -> None:
-        t = np.linspace(0, 2 * np.pi, 40)
-        wave = 1 + 0.04 * np.sin(3 * t + rng.uniform(0, 6))
-        u, v = rx * np.cos(t) * wave, ry * np.sin(t) * wave
-        points = np.stack([x + u * np.cos(tilt) - v * np.sin(tilt), y + u * np.sin(tilt) + v * np.cos(tilt)], 1)
-        ImageDraw.Draw(masks[name]).polygon(place(points), fill=1)
+def _sitting(sketch: Sketch, lift: float) -> tuple:
+    """Body and legs of a sitting animal; returns where its head and its tail go."""
+    sketch.blob(-0.02, 0.15, 0.21, 0.33, sketch.rng.normal(0, 0.15))
+    for x in (-0.12, 0.06, 0.13):
+        sketch.limb([(x, 0.2), (x + 0.02, 0.47)], 0.09)
+    return (0.06, -0.27), [(-0.15, 0.42), (-0.32, 0.40), (-0.42, 0.25 + lift)]
 
-    def limb(points: list[tuple[float, float]], thick: float) -> None:
-        spots = place(np.array(points))
-        ImageDraw.Draw(masks["body"]).line(spots, fill=1, width=max(2, int(thick * size)), joint="curve")
-        for x, y in spots:
-            r = thick * size / 2
-            ImageDraw.Draw(masks["body"]).ellipse([x - r, y - r, x + r, y + r], fill=1)
 
-    sitting, lift = rng.uniform() < 0.45, rng.uniform(-0.05, 0.05)
-    if sitting:
-        blob("body", -0.02, 0.15, 0.21, 0.33, rng.normal(0, 0.15))
-        for x in (-0.12, 0.06, 0.13):
-            limb([(x, 0.2), (x + 0.02, 0.47)], 0.09)
-        head, tail = (0.06, -0.27), [(-0.15, 0.42), (-0.32, 0.40), (-0.42, 0.25 + lift)]
-    else:
-        blob("body", -0.05, 0.02, 0.36, 0.17, rng.normal(0, 0.1))
-        for x in (-0.32, -0.22, 0.12, 0.22):
-            limb([(x, 0.08), (x + rng.normal(0, 0.03), 0.26), (x + rng.normal(0, 0.05), 0.43)], 0.08)
-        limb([(0.22, 0.0), (0.34, -0.18)], 0.15)
-        head, tail = (0.38, -0.23), [(-0.38, -0.02), (-0.48, -0.15 + lift), (-0.47, -0.32 + lift)]
-    limb(tail, 0.05 if kind == "cat" else 0.07)
-    hx, hy = head
-    blob("body", hx, hy, 0.16, 0.145)
-    if kind == "cat":
-        for side in (-1, 1):
-            ear = [(hx + side * 0.15, hy - 0.05), (hx + side * 0.14, hy - 0.27), (hx + side * 0.02, hy - 0.12)]
-            ImageDraw.Draw(masks["body"]).polygon(place(np.array(ear)), fill=1)
-    else:
-        blob("body", hx + 0.12, hy + 0.05, 0.11, 0.08, 0.2)
-        for side in (-1, 1):
-            blob("body", hx + side * 0.14, hy + 0.02, 0.05, 0.15, side * 0.35)
+def _standing(sketch: Sketch, lift: float) -> tuple:
+    """Body, legs and neck of a standing animal; returns where its head and its tail go."""
+    sketch.blob(-0.05, 0.02, 0.36, 0.17, sketch.rng.normal(0, 0.1))
+    for x in (-0.32, -0.22, 0.12, 0.22):
+        knee, paw = sketch.rng.normal(0, 0.03), sketch.rng.normal(0, 0.05)
+        sketch.limb([(x, 0.08), (x + knee, 0.26), (x + paw, 0.43)], 0.08)
+    sketch.limb([(0.22, 0.0), (0.34, -0.18)], 0.15)
+    return (0.38, -0.23), [(-0.38, -0.02), (-0.48, -0.15 + lift), (-0.47, -0.32 + lift)]
+
+
+def _head(sketch: Sketch, kind: str, x: float, y: float) -> None:
+    """Skull, ears, eyes and nose: pointed ears for a cat, a muzzle and hanging ears for a dog."""
+    sketch.blob(x, y, 0.16, 0.145)
+    if kind == "dog":
+        sketch.blob(x + 0.12, y + 0.05, 0.11, 0.08, 0.2)
     for side in (-1, 1):
-        blob("eyes", hx + side * 0.065 + 0.01, hy - 0.02, 0.022, 0.026)
-    blob("nose", hx + (0.2 if kind == "dog" else 0.02), hy + 0.045, 0.028, 0.02)
-    return {name: np.asarray(mask) for name, mask in masks.items()}
+        if kind == "cat":
+            sketch.shape([(x + side * 0.15, y - 0.05), (x + side * 0.14, y - 0.27), (x + side * 0.02, y - 0.12)])
+        else:
+            sketch.blob(x + side * 0.14, y + 0.02, 0.05, 0.15, side * 0.35)
+    for side in (-1, 1):
+        sketch.blob(x + side * 0.065 + 0.01, y - 0.02, 0.022, 0.026, name="eyes")
+    sketch.blob(x + (0.2 if kind == "dog" else 0.02), y + 0.045, 0.028, 0.02, name="nose")
 
 
 def _fur(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
