@@ -48,8 +48,8 @@ def axes_for(ax: Axes | None, width: float = 5.0, height: float = 3.2) -> Axes:
 
 
 def _plain_log_ticks(axis: Axis) -> None:
-    """Label 1, 2, 3 and 5 of every decade, in plain numbers: scores often span less than one decade."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    """Label 1, 1.5, 2, 3, 5 and 7 of every decade, in plain numbers: scores often span less than one decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

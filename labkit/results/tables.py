@@ -171,7 +171,11 @@ def reported_against_ours(
         ours = {"ours": np.nan, "verdict": f"not comparable: {other}"}
         if not other:
             ours = {"ours": result["value"], "verdict": verdict(claim, result)}
-        row = {"report": claim["report"], "quantity": f"{claim['split']} {claim['metric']}", "reported": claim["value"]}
+        row = {
+            "report": f"{claim['report']}, {claim['experiment']}",
+            "quantity": f"{claim['split']} {claim['metric']}",
+            "reported": claim["value"],
+        }
         recipe = recipe_words(params, claim["experiment"], recipes[claim["experiment"]])
         rows.append({**row, **ours, "recipe": recipe, "remark": claim["remark"]})
     return pd.DataFrame(rows)
