@@ -1,10 +1,13 @@
 """Small data in the layouts of the segmentation labs, and the tables of damage done to them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from labkit.errors import DataError
 from labkit.labs import liver_unet, pet_resnet34_unet
 from labkit.paths import project_root
 from labkit.running.request import notebook_defaults
@@ -64,3 +67,13 @@ def write_pets(root: Path, trainval: int = 14, test: int = 6) -> Path:
             lines.append(f"{name} {breed} {breed} 1")
         (folder / "annotations" / f"{part}.txt").write_text("\n".join(lines) + "\n")
     return root
+
+
+def assert_refused(find: Callable[[], object], name: str, sentence: str) -> None:
+    """``find`` raises DataError: one line that names the file and says the sentence."""
+    with pytest.raises(DataError) as caught:
+        find()
+    said = str(caught.value)
+    assert name in said
+    assert sentence in said
+    assert len(said.splitlines()) == 1

@@ -96,6 +96,13 @@ def open_image(path: Path, modes: Sequence[str] | None = None, advice: str = "")
     return image
 
 
+def check_same_size(path: Path, image: Image.Image, mask: Image.Image, kind: str) -> None:
+    """DataError if the image in ``path`` and its ``kind`` (mask, trimap) differ in size."""
+    if image.size != mask.size:
+        shown = [" × ".join(map(str, picture.size)) for picture in (image, mask)]
+        raise DataError(f"{path} has {shown[0]} pixels but its {kind} {shown[1]}: they are not a pair; replace one.")
+
+
 def fitted(image: Image.Image, size: int, mask: bool = False) -> np.ndarray:
     """An image resized to (size, size) uint8, smoothly; a mask by nearest neighbour, which keeps its set of values."""
     if image.size != (size, size):

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from labkit.data import samples
-from labkit.data.cache import decoded, fitted, open_image
+from labkit.data.cache import check_same_size, decoded, fitted, open_image
 from labkit.data.loading import Split
-from labkit.data.sources import Source, check_root, describe, registry
+from labkit.data.sources import Source, check_root, describe, registry, takes_sample
 from labkit.errors import DataError
 
 LOOK = 64  # side, in pixels, at which neighbouring slices are compared
@@ -30,7 +30,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     published = registry()["liver"]
     check_root(root, asked_for)
     there = (root / "liver").is_dir()
-    if source == "sample" or (source == "auto" and not there):
+    if takes_sample(source, there):
         root = samples.ct_slices(root)
         return describe(root, pair_files(root), published, "sample", samples.CT)
     if not there:
@@ -100,10 +100,7 @@ def arrays(source: Source, size: int) -> tuple[np.ndarray, np.ndarray]:
 
     def decode(i: int) -> np.ndarray:
         image, mask = read_image(source, names[i]), read_mask(source, names[i])
-        if image.size != mask.size:
-            shown = [" × ".join(map(str, x.size)) for x in (image, mask)]
-            path = source.root / "liver" / f"{names[i]}.png"
-            raise DataError(f"{path} has {shown[0]} pixels but its mask {shown[1]}: they are not a pair; replace one.")
+        check_same_size(source.root / "liver" / f"{names[i]}.png", image, mask, "mask")
         return np.stack([fitted(image, size), fitted(mask, size, mask=True) // 255])
 
     both = decoded(source.root, f"liver-{source.fingerprint[:12]}-{size}.npy", (len(names), 2, size, size), decode)

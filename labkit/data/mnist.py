@@ -9,7 +9,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from labkit.data import samples
 from labkit.data.loading import Split, stratified
-from labkit.data.sources import Source, check_root, describe, download, registry
+from labkit.data.sources import Source, check_root, describe, download, registry, takes_sample
 from labkit.errors import DataError
 
 LAYOUT = {  # file -> magic number and number of dimensions of the idx format
@@ -32,7 +32,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False, published: d
     if source == "download":
         download(root, published)
     there = [path for path in LAYOUT if (root / path).exists()]
-    if source == "sample" or (source == "auto" and not there):
+    if takes_sample(source, bool(there)):
         root = samples.handwritten_digits(root)
         check_files(root)
         return describe(root, list(LAYOUT), published, "sample", samples.DIGITS)

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from labkit.data import samples
-from labkit.data.cache import decoded, fitted, open_image
+from labkit.data.cache import check_same_size, decoded, fitted, open_image
 from labkit.data.loading import Rows, Split
-from labkit.data.sources import Source, check_root, describe, registry
+from labkit.data.sources import Source, check_root, describe, registry, takes_sample
 from labkit.errors import DataError
 
 FOLDER = "oxford-iiit-pet"
@@ -33,7 +33,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     published = registry()["pets"]
     check_root(root, asked_for)
     there = (root / FOLDER).is_dir()
-    if source == "sample" or (source == "auto" and not there):
+    if takes_sample(source, there):
         root = samples.pet_figures(root)
         return describe(root, listed_files(root), published, "sample", samples.PETS)
     if not there:
@@ -99,10 +99,7 @@ def arrays(source: Source, size: int) -> np.ndarray:
 
     def decode(i: int) -> np.ndarray:
         image, trimap = read_image(source, names[i]), read_trimap(source, names[i])
-        if image.size != trimap.size:
-            shown = [" × ".join(map(str, x.size)) for x in (image, trimap)]
-            path = source.root / FOLDER / "images" / f"{names[i]}.jpg"
-            raise DataError(f"{path} has {shown[0]} pixels but its trimap {shown[1]}: they are no pair; replace one.")
+        check_same_size(source.root / FOLDER / "images" / f"{names[i]}.jpg", image, trimap, "trimap")
         photo, border = fitted(image, size).transpose(2, 0, 1), fitted(trimap, size, mask=True)
         return np.concatenate([photo, border[None]])
 

@@ -79,6 +79,11 @@ def check_root(root: Path, asked_for: bool) -> None:
         )
 
 
+def takes_sample(source: str, there: bool) -> bool:
+    """Whether the parameter ``source`` asks for the sample, given that the data set itself is ``there`` or not."""
+    return source == "sample" or (source == "auto" and not there)
+
+
 def download(root: Path, published: dict[str, Any]) -> None:
     """Fetch the files of a data set that are not there yet, from the first mirror that answers with the right bytes.
 

@@ -116,11 +116,8 @@ def target_scores(maps: Tensor, data: Data, source: Source) -> pd.DataFrame:
     """The same predicted masks against each reading of the trimaps, beside a guess of all foreground."""
     rows = []
     for target in pets.TARGETS:
-        truth = with_target(data, source, target)
-        table, guess = (
-            scoring.score(maps, data.test, truth),
-            scoring.score(torch.ones_like(maps), data.test, truth),
-        )
+        read = with_target(data, source, target)
+        table, guess = (scoring.score(logits, data.test, read) for logits in (maps, torch.ones_like(maps)))
         scores = {"foreground": table["true_share"].mean(), "dice": table["dice"].mean(), "iou": table["iou"].mean()}
         rows.append({"target": target, **scores, "all foreground": guess["dice"].mean()})
     return pd.DataFrame(rows)

@@ -59,11 +59,8 @@ def overlay_figure(cases: pd.DataFrame, maps: Tensor, data: Data) -> Figure:
     rows, place = list(cases.itertuples()), {sample: i for i, sample in enumerate(data.test.samples)}
     truths = [data.truth(row.sample) for row in rows]
     predictions = [at_size(maps[place[row.sample]], t.shape) > 0.5 for row, t in zip(rows, truths, strict=True)]
-    empty = {True: "", False: ", nothing to find"}
-    titles = [
-        f"{row.case}: {row.image}\nDice {row.dice:.3f}{empty[bool(t.any())]}"
-        for row, t in zip(rows, truths, strict=True)
-    ]
+    notes = ["" if truth.any() else ", nothing to find" for truth in truths]
+    titles = [f"{r.case}: {r.image}\nDice {r.dice:.3f}{note}" for r, note in zip(rows, notes, strict=True)]
     pictures = [data.picture(row.sample) for row in rows]
     columns = int((cases["case"] == "worst").sum())
     title = "Worst, median and best test images"
