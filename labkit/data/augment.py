@@ -39,6 +39,21 @@ def resize(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
+def cropped(images: Tensor, right: Tensor, down: Tensor, border: int) -> Tensor:
+    """Mirror a ``border`` of pixels around images (N, C, H, W) and cut out (N, C, H, W) again.
+
+    ``right`` and ``down`` (N,) int64 from 0 to 2 · border are where each cut begins; ``border`` leaves it in place.
+    """
+    return cut(F.pad(images, [border] * 4, mode="reflect"), right, down, images.shape[-2:])
+
+
+def cut(images: Tensor, right: Tensor, down: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A window of ``shape`` (h, w) out of each image: (N, C, H, W) -> (N, C, h, w); its corner at ``right``, ``down``."""
+    rows, columns = (torch.arange(side) + start[:, None] for side, start in zip(shape, (down, right), strict=True))
+    which = torch.arange(len(images))[:, None, None]
+    return images[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """What may happen to a training image: each range is drawn from uniformly, once per image and epoch."""
@@ -47,6 +62,7 @@ class Augmentation:
     translate: float = 0.0  # shift by up to this share of the side, each way
     scale: float = 0.0  # scaled by 1 / (1 + scale) … 1 + scale, evenly in the logarithm
     flip: bool = False  # left-right, every second image
+    crop: int = 0  # moved by up to so many whole pixels each way, the edge mirrored
 
     def __call__(
         self, images: Tensor, targets: Tensor, seed: int, epoch: int, samples: np.ndarray
@@ -55,11 +71,14 @@ class Augmentation:
 
         The targets (N,) stay: what may vary does not change what an image shows.
         """
-        draws = uniform(seed, epoch, samples, 5)
+        draws = uniform(seed, epoch, samples, 7)
         if self.flip:
             images = torch.where((draws[:, 0] < 0.5)[:, None, None, None], images.flip(-1), images)
         if self.degrees or self.translate or self.scale:
-            rotation, right, down, zoom = (2 * draws[:, 1:] - 1).unbind(1)  # each in [-1, 1)
+            rotation, right, down, zoom = (2 * draws[:, 1:5] - 1).unbind(1)  # each in [-1, 1)
             scale = torch.exp(zoom * math.log1p(self.scale))
             images = affine(images, rotation * self.degrees, right * self.translate, down * self.translate, scale)
+        if self.crop:
+            right, down = (draws[:, 5:] * (2 * self.crop + 1)).long().unbind(1)
+            images = cropped(images, right, down, self.crop)
         return images, targets

@@ -142,6 +142,19 @@ def stratified(labels: Tensor | np.ndarray, count: int, seed: int) -> tuple[np.n
     return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
 
 
+def split_off_validation(pool: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Split the training pool into training and validation parts, class by class; returns (train, validation)."""
+    chosen, rest = stratified(pool.targets, max(1, round(share * len(pool))), seed)
+    return pool.subset(rest), pool.subset(chosen)
+
+
+def limited(split: Split, limit: int, seed: int) -> Split:
+    """At most ``limit`` images of a split, each class keeping its share; 0 means all."""
+    if not 0 < limit < len(split):
+        return split
+    return split.subset(stratified(split.targets, limit, seed)[0])
+
+
 def channel_statistics(images: Tensor | Rows, chunk: int = 64) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all pixels of images (N, C, H, W) uint8, for pixels in [0, 1].
 

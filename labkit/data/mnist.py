@@ -8,7 +8,7 @@ import numpy as np
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from labkit.data import samples
-from labkit.data.loading import Split, stratified
+from labkit.data.loading import Split
 from labkit.data.sources import Source, check_root, describe, download, registry, takes_sample
 from labkit.errors import DataError
 
@@ -107,16 +107,3 @@ def _read(raw: Path, part: str, num_classes: int) -> Split:
             f"names, so labels go from 0 to {num_classes - 1}."
         )
     return Split(images, labels, np.arange(len(labels)))
-
-
-def split_off_validation(pool: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Split the training pool into training and validation parts, class by class; returns (train, validation)."""
-    chosen, rest = stratified(pool.targets, max(1, round(share * len(pool))), seed)
-    return pool.subset(rest), pool.subset(chosen)
-
-
-def limited(split: Split, limit: int, seed: int) -> Split:
-    """At most ``limit`` images of a split, each class keeping its share; 0 means all."""
-    if not 0 < limit < len(split):
-        return split
-    return split.subset(stratified(split.targets, limit, seed)[0])

@@ -18,8 +18,10 @@ from labkit.files import write_atomic
 DIGITS = "handwritten digits (sample)"
 CT = "made-up CT slices (sample)"
 PETS = "made-up pets (sample)"
+TEXTURES = "textures and shapes (sample)"
 CT_SEED, CT_SLICES = 7, 20  # slices of each of four patients
 PET_SEED, PET_FIGURES = 9, {"trainval": 112, "test": 40}
+TEXTURE_SEED, TEXTURES_PER_CLASS = 11, {"train": 120, "test": 40}
 
 
 def made_once(data_root: Path, name: str, make: Callable[[Path], None]) -> Path:
@@ -86,6 +88,22 @@ def pet_figures(data_root: Path) -> Path:
             write_atomic(folder / "annotations" / f"{part}.txt", "\n".join(sorted(lines)) + "\n")
 
     return made_once(data_root, "pets", make)
+
+
+def textures(data_root: Path) -> Path:
+    """Write ten classes of textures and shapes as a tree ``cifar10/{train,test}/<class>/*.jpg``; return the root."""
+    from labkit.data import sample_textures  # needed once
+
+    def make(root: Path) -> None:
+        for label, name in enumerate(sample_textures.FORMS):
+            for part, count in TEXTURES_PER_CLASS.items():
+                (root / "cifar10" / part / name).mkdir(parents=True, exist_ok=True)
+                for number in range(count):
+                    rng = np.random.default_rng([TEXTURE_SEED, label, part == "test", number])
+                    picture = Image.fromarray(sample_textures.texture(rng, name))
+                    picture.save(root / "cifar10" / part / name / f"{number:04}.jpg", quality=95)
+
+    return made_once(data_root, "textures", make)
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

@@ -7,6 +7,7 @@ LABS = {
     "01_mnist_resnet18": "mnist_resnet18",
     "02_liver_unet": "liver_unet",
     "03_pet_resnet34_unet": "pet_resnet34_unet",
+    "04_block_cnn": "block_cnn",
 }
 
 

@@ -19,10 +19,11 @@ from labkit.labs.parameters import Parameters, TrainingParameters
 from labkit.paths import project_root, runs_root
 from labkit.results.notebook import banner, watch_cells
 from labkit.results.run import Run, folder_name
-from labkit.training.loop import PerImage, Recipe, fit, patience
+from labkit.training.loop import PerImage, Recipe, fit
 from labkit.training.optim import Schedule, make_optimiser, make_schedule
 from labkit.training.precision import Precision, choose_device, choose_precision
 from labkit.training.progress import Progress, TensorBoard
+from labkit.training.stopping import Stop, never, either, patience
 
 
 def build_precision(params: TrainingParameters) -> Precision:
@@ -49,8 +50,9 @@ def build_recipe(
     loss: PerImage,
     metric: PerImage,
     metric_name: str,
+    stop_early: Stop = never,
 ) -> Recipe:
-    """Everything ``fit`` needs beside the model and the data."""
+    """Everything ``fit`` needs beside the model and the data; ``stop_early`` is a rule beside that of patience."""
     return Recipe(
         optimiser=make_optimiser(params.optimiser, model, params.learning_rate, params.weight_decay),
         learning_rate=params.learning_rate,
@@ -62,7 +64,7 @@ def build_recipe(
         metric_name=metric_name,
         precision=build_precision(params),
         seed=params.seed,
-        stop_early=patience(params.patience),
+        stop_early=either(stop_early, patience(params.patience, metric_name)),
     )
 
 

@@ -12,10 +12,9 @@ from torch import nn
 
 from labkit.data.joint import POLICIES, JointAugmentation
 from labkit.data.loading import Batches, Preprocessing, Split
-from labkit.data.sources import Source
-from labkit.errors import DataError
 from labkit.labs import common
 from labkit.labs.parameters import TrainingParameters, choice, real, switch, whole
+from labkit.labs.parts import Parts, disjoint, enough
 from labkit.models import ResNet34UNet, UNet, UNetPlusPlus
 from labkit.training import losses
 from labkit.training.loop import Recipe
@@ -90,52 +89,25 @@ class SegmentationParameters(TrainingParameters):
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Parts):
     """The three parts of a segmentation data set, at network size, and its images and masks at their own size."""
 
-    train: Split
-    val: Split
-    test: Split
     names: list[str]  # of every sample number
     groups: list[str]  # the patient or breed of every sample number
     picture: Callable[[int], np.ndarray]  # sample number -> image (H, W) or (H, W, 3), uint8
     truth: Callable[[int], np.ndarray]  # sample number -> mask (H, W), bool
-    complete_test: int  # images in the test set of the published data
-
-    def parts(self) -> dict[str, Split]:
-        """The splits by name."""
-        return {"training": self.train, "validation": self.val, "test": self.test}
 
     def facts(self) -> dict[str, Any]:
-        """For the manifest: how many images each part has, which groups, and a fingerprint of which images."""
-        parts = {"train" if name == "training" else name: split for name, split in self.parts().items()}
-        return {
-            "counts": {name: len(split) for name, split in parts.items()},
-            "groups": {name: sorted({self.groups[i] for i in split.samples}) for name, split in parts.items()},
-            "splits": {name: split.fingerprint() for name, split in parts.items()},
-        }
-
-    def obstacle(self, source: Source) -> str:
-        """What forbids putting a score on these data beside a published one; empty if nothing does."""
-        if not (source.verified or source.complete):
-            return "sample data" if source.kind == "sample" else "these files are not the published ones"
-        n, whole = len(self.test), self.complete_test
-        return "" if n == whole else f"only {n:,} of the {whole:,} test images"
+        """For the manifest: counts and fingerprints, and which patients or breeds each part has."""
+        facts = super().facts()
+        groups = [sorted({self.groups[i] for i in split.samples}) for split in self.parts().values()]
+        return facts | {"groups": dict(zip(facts["counts"], groups, strict=True))}
 
 
 def check_parts(data: Data) -> Data:
     """The data, if each part has images and none is in two parts; DataError else."""
-    parts = data.parts()
-    for name, split in parts.items():
-        least = 2 if name == "training" else 1
-        if len(split) < least:
-            raise DataError(
-                f"Only {len(split)} images are left for {name}, at least {least} are needed: take more data, a higher "
-                f"limit (0 means all), or another split."
-            )
-    everything = np.concatenate([split.samples for split in parts.values()])
-    if len(np.unique(everything)) < len(everything):
-        raise DataError("An image is in two of training, validation and test: splits must not overlap.")
+    enough(data.parts())
+    disjoint(data.parts())
     return data
 
 

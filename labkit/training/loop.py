@@ -23,10 +23,10 @@ from labkit.training.checkpoint import load_checkpoint, save_checkpoint
 from labkit.training.interrupt import NEVER, Interrupt, StoppedBetweenSteps, deferred_interrupt
 from labkit.training.optim import Schedule
 from labkit.training.precision import Precision
+from labkit.training.stopping import Row, Stop, never
 
 LOOK_EVERY = 0.2  # seconds between two looks at the losses
 PerImage = Callable[[Tensor, Tensor], Tensor]  # (logits, targets) -> one value per image, (N,)
-Row = dict[str, float]  # one line of history.csv
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Recipe:
     metric_name: str
     precision: Precision
     seed: int = 0
-    stop_early: Callable[[Sequence[float]], bool] = lambda scores: False
+    stop_early: Stop = never
 
 
 @dataclass
@@ -98,7 +98,7 @@ def fit(
 
     with deferred_interrupt() as interrupt:
         try:
-            while state.epoch < recipe.epochs and not recipe.stop_early(state.scores(recipe.metric_name)):
+            while state.epoch < recipe.epochs and not recipe.stop_early(state.history):
                 train_epoch(model, train, recipe, state, scaler, observers, interrupt)
                 val_losses, val_scores = evaluate(model, val, recipe.loss, recipe.metric, recipe.precision, interrupt)
                 if finish_epoch(state, recipe, float(val_losses.mean()), float(val_scores.mean())):
@@ -263,12 +263,3 @@ def forward(model: nn.Module, images: Tensor, precision: Precision) -> Tensor:
     images = images.to(precision.device, memory_format=torch.channels_last)
     with precision.autocast():
         return model.eval()(images).float()
-
-
-def patience(epochs: int) -> Callable[[Sequence[float]], bool]:
-    """Early stopping: stop when the validation metric has not risen for ``epochs`` epochs in a row (0: never)."""
-
-    def stop(scores: Sequence[float]) -> bool:
-        return 0 < epochs <= len(scores) - 1 - int(np.argmax(scores)) if len(scores) else False
-
-    return stop

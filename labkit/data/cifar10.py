@@ -1,0 +1,204 @@
+"""CIFAR-10 (Krizhevsky 2009): torchvision's files, or a tree of images; ten classes of 32×32 colour photos.
+
+The official files are pickles, which may run any code when they are opened. These are opened by a reader that knows
+arrays and nothing else.
+"""
+
+import hashlib
+import os
+import pickle
+import tarfile
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import download_and_extract_archive
+
+from labkit.data import samples
+from labkit.data.cache import decoded, fitted, open_image
+from labkit.data.loading import Split
+from labkit.data.sources import Source, check_root, describe, registry, takes_sample
+from labkit.errors import DataError
+
+BATCHES, TREE = CIFAR10.base_folder, "cifar10"  # the two layouts, as folders under the root
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TRAINING, TEST = [name for name, _ in CIFAR10.train_list], [name for name, _ in CIFAR10.test_list]
+META = CIFAR10.meta["filename"]
+MD5 = dict([*CIFAR10.train_list, *CIFAR10.test_list, (META, CIFAR10.meta["md5"])])  # of the published files
+PARTS = ("train", "test")
+IMAGES = {"train": 50_000, "test": 10_000}
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
+    """Find the data set under ``root``, as published or as a tree of images, and hash its files.
+
+    ``source``: ``auto`` takes what lies under the root, else the sample; ``official`` insists on files under the
+    root; ``download`` fetches them; ``sample`` takes the sample. ``asked_for``: the user named the root.
+    """
+    published = registry()["cifar10"]
+    check_root(root, asked_for and source != "download")
+    if source == "download" and not (root / BATCHES).is_dir():
+        _download(root)
+    there = [folder for folder in (BATCHES, TREE) if (root / folder).is_dir()]
+    if takes_sample(source, bool(there)):
+        root = samples.textures(root)
+        return describe(root, tree_files(root), published, "sample", samples.TEXTURES)
+    if not there:
+        raise DataError(
+            f"No folder {BATCHES} or {TREE} under {root}: unpack the archive from {published['homepage']} there, or "
+            f"take source='download' to fetch it or source='sample' to work on textures."
+        )
+    if there[0] == BATCHES:
+        paths = [f"{BATCHES}/{name}" for name in MD5]
+        _all_there(root, paths)
+        found = describe(root, paths, published, "official", "data in the CIFAR-10 layout")
+        original = all(_md5(root / BATCHES / name) == md5 for name, md5 in MD5.items())
+        return replace(found, name="CIFAR-10", verified=True) if original else found
+    found = describe(root, tree_files(root), published, "official", "images in the CIFAR-10 layout")
+    counts = {part: sum(path.startswith(f"{TREE}/{part}/") for path in found.files) for part in PARTS}
+    if tuple(class_names(found)) == NAMES and counts == IMAGES:
+        return replace(found, name="CIFAR-10 as single images, perhaps re-encoded", complete=True)
+    return found
+
+
+def _all_there(root: Path, paths: list[str]) -> None:
+    missing = [path for path in paths if not (root / path).is_file()]
+    if missing:
+        raise DataError(f"There is no file {root / missing[0]}: unpack the whole archive again.")
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _download(root: Path) -> None:
+    """Fetch and unpack the archive, whose checksum torchvision knows; nothing half-unpacked is left behind."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".cifar10.lock"), tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
+            if not (root / BATCHES).is_dir():
+                download_and_extract_archive(CIFAR10.url, folder, md5=CIFAR10.tgz_md5)
+                os.replace(Path(folder) / BATCHES, root / BATCHES)
+    except (OSError, RuntimeError, tarfile.TarError) as error:
+        raise DataError(
+            f"Could not download CIFAR-10 into {root} ({str(error).splitlines()[0]}): check the network and the "
+            f"folder, unpack {CIFAR10.url} there yourself, or take source='sample'."
+        ) from error
+
+
+def tree_files(root: Path) -> list[str]:
+    """The images of a tree, relative to ``root``, by part, class and name; DataError where a class has none."""
+    files: list[str] = []
+    classes = {part: _classes(root, part) for part in PARTS}
+    if classes["train"] != classes["test"]:
+        odd = sorted(set(classes["train"]) ^ set(classes["test"]))[0]
+        raise DataError(
+            f"{root / TREE} has the class {odd!r} in one of train and test only: both need the same folders."
+        )
+    for part in PARTS:
+        for name in classes[part]:
+            found = sorted(os.listdir(root / TREE / part / name))
+            images = [file for file in found if file.lower().endswith(SUFFIXES)]
+            if not images:
+                raise DataError(
+                    f"{root / TREE / part / name} holds no image ({', '.join(SUFFIXES)}): fill it, or "
+                    f"take the class away from train and test."
+                )
+            files += [f"{TREE}/{part}/{name}/{file}" for file in images]
+    return files
+
+
+def _classes(root: Path, part: str) -> list[str]:
+    folder = root / TREE / part
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}: a tree has {TREE}/train and {TREE}/test, a folder a class.")
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+
+def class_names(source: Source) -> list[str]:
+    """The names of the classes, in the order of the labels."""
+    if _is_tree(source):
+        return sorted({path.split("/")[2] for path in source.files})
+    return [name.decode() for name in _unpickled(source.root / BATCHES / META, b"label_names")]
+
+
+def load(source: Source, size: int) -> tuple[Split, Split]:
+    """The training pool and the test set: images (N, 3, size, size) uint8, labels (N,) int64; every file is checked."""
+    return _load_tree(source, size) if _is_tree(source) else _load_batches(source, size)
+
+
+def _is_tree(source: Source) -> bool:
+    return next(iter(source.files)).startswith(f"{TREE}/")
+
+
+def _load_tree(source: Source, size: int) -> tuple[Split, Split]:
+    files, names = list(source.files), class_names(source)
+
+    def decode(i: int) -> np.ndarray:
+        return fitted(open_image(source.root / files[i]).convert("RGB"), size).transpose(2, 0, 1)
+
+    name = f"cifar10-{source.fingerprint[:12]}-{size}.npy"
+    images = torch.from_numpy(decoded(source.root, name, (len(files), 3, size, size), decode))
+    number = {name: i for i, name in enumerate(names)}
+    labels = torch.tensor([number[path.split("/")[2]] for path in files])
+    count = sum(path.startswith(f"{TREE}/train/") for path in files)
+    parts = (slice(None, count), slice(count, None))
+    return tuple(Split(images[part], labels[part], np.arange(len(labels[part]))) for part in parts)
+
+
+def _load_batches(source: Source, size: int) -> tuple[Split, Split]:
+    count, splits = len(class_names(source)), []
+    for names in (TRAINING, TEST):
+        batches = [_read_batch(source.root / BATCHES / name, count) for name in names]
+        images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+        splits.append(Split(_resized(images, size), torch.from_numpy(labels), np.arange(len(labels))))
+    return tuple(splits)
+
+
+def _resized(images: np.ndarray, size: int) -> torch.Tensor:
+    if images.shape[-1] != size:
+        from PIL import Image  # as the images of a tree are resized
+
+        images = np.stack([fitted(Image.fromarray(i.transpose(1, 2, 0)), size).transpose(2, 0, 1) for i in images])
+    return torch.from_numpy(images)
+
+
+def _read_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 3, 32, 32) uint8 and labels (N,) int64 of one official file."""
+    pixels, labels = _unpickled(path, b"data"), np.asarray(_unpickled(path, b"labels"))
+    if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3072)):
+        raise DataError(
+            f"{path} does not hold {len(labels)} images of 3×32×32 pixels, one per label: unpack the archive again."
+        )
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= num_classes:
+        raise DataError(f"{path} has labels outside 0 to {num_classes - 1}, or none: unpack the archive again.")
+    return pixels.reshape(-1, 3, 32, 32), labels.astype(np.int64)
+
+
+class _Arrays(pickle.Unpickler):
+    """Opens pickles of lists, texts and NumPy arrays, and refuses anything else, which might be a program."""
+
+    KNOWN = (("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"))
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The few functions that rebuild an array; UnpicklingError for any other."""
+        if (module.split(".")[-1], name) not in self.KNOWN or module.split(".")[0] not in ("numpy", "_codecs"):
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _unpickled(path: Path, key: bytes) -> Any:
+    """The entry ``key`` of the dictionary that an official file holds."""
+    try:
+        with open(path, "rb") as file:
+            return _Arrays(file, encoding="bytes").load()[key]
+    except (OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError) as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path} is not a file of CIFAR-10 ({what}): unpack the archive again.") from None

@@ -1,0 +1,117 @@
+"""A handwritten digit laid over a photo, made as it is asked for: every pixel belongs to the digit or to the photo.
+
+Which digit, where and in which colour follow from (seed, epoch, photo) alone. Classes of pixels are numbered digits
+first: 0 to K-1 where the digit is, K to 2K-1 where the photo is.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labkit.data import cifar10, mnist
+from labkit.data.augment import Augmentation, cut, resize
+from labkit.data.loading import Split
+from labkit.data.sources import Source, check_root, fingerprint_of, takes_sample
+from labkit.draws import uniform
+from labkit.errors import DataError
+
+INKS = ("white", "black", "colour")
+PLACES = ("anywhere", "centre")
+PHOTO_DRAWS = 7  # columns of draws that the photo's own augmentation uses
+
+
+@dataclass(frozen=True)
+class Pair(Source):
+    """The digits and the photos as one data set."""
+
+    sources: tuple[Source, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest: those of both, without the single files."""
+        own = {key: value for key, value in super().facts().items() if key != "sources"}
+        return own | {"sources": [source.facts() for source in self.sources]}
+
+
+def find(root: Path, source: str = "auto", asked_for: bool = False) -> Pair:
+    """Find digits and photos under ``root``; ``auto`` takes the samples of both unless both are there."""
+    check_root(root, asked_for and source != "download")
+    both = (root / "MNIST" / "raw").is_dir() and any((root / f).is_dir() for f in (cifar10.BATCHES, cifar10.TREE))
+    chosen = "sample" if takes_sample(source, both) else "official" if source == "auto" else source
+    found = mnist.find(root, chosen), cifar10.find(root, chosen)
+    return Pair(
+        name=" on ".join(part.name for part in found),
+        kind=found[0].kind,
+        verified=all(part.verified for part in found),
+        root=root,
+        fingerprint=fingerprint_of({part.name: part.fingerprint for part in found}),
+        files={path: digest for part in found for path, digest in part.files.items()},
+        complete=all(part.verified or part.complete for part in found),
+        sources=found,
+    )
+
+
+@dataclass(frozen=True)
+class DigitOnPhoto:
+    """Lays a digit of ``digits`` over each photo of a batch; what ``Batches`` may take for an augmentation."""
+
+    digits: Split  # images (M, 1, size, size) uint8 at the size they are laid down in
+    num_classes: int
+    place: str = "anywhere"  # or centre
+    ink: str = "white"  # black, or a colour of its own for each image
+    photo: Augmentation | None = None  # what happens to the photo before
+
+    def __call__(
+        self, photos: Tensor, labels: Tensor, seed: int, epoch: int, samples: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        """Photos (N, 3, H, W) in [0, 1] and their labels (N,) -> images (N, 3, H, W) and class maps (N, H, W) int64."""
+        if self.photo:
+            photos, labels = self.photo(photos, labels, seed, epoch, samples)
+        draws = uniform(seed, epoch, samples, PHOTO_DRAWS + 6)[:, PHOTO_DRAWS:]
+        chosen = (draws[:, 0] * len(self.digits)).long()
+        alpha = self.laid_down(self.digits.images[chosen].float() / 255, draws[:, 1:3], photos.shape[-2:])
+        colour = {"white": torch.ones, "black": torch.zeros}.get(self.ink, lambda *shape: draws[:, 3:])(len(photos), 3)
+        images = (1 - alpha) * photos + alpha * colour[:, :, None, None]
+        classes = torch.where(ink_mask(alpha)[:, 0], *(self.numbers(chosen, labels)[..., None, None]))
+        return images, classes
+
+    def laid_down(self, digits: Tensor, where: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Digits (N, 1, s, s) on an empty sheet of ``shape``, at ``where`` (N, 2) in [0, 1): opacity (N, 1, H, W)."""
+        room = [side - digit for side, digit in zip(shape, digits.shape[-2:], strict=True)]
+        sheet = torch.nn.functional.pad(digits, [room[1], room[1], room[0], room[0]])
+        where = torch.full_like(where, 0.5) if self.place == "centre" else where
+        down, right = ((where[:, i] * (room[i] + 1)).long() for i in range(2))
+        return cut(sheet, right, down, shape)
+
+    def numbers(self, chosen: Tensor, labels: Tensor) -> Tensor:
+        """The two classes of each image: (2, N)."""
+        return torch.stack([self.digits.targets[chosen], self.num_classes + labels])
+
+    def fixed(self, photos: Split, seed: int = 0) -> Split:
+        """The pairs of epoch 0, once and for all: images (N, 3, H, W) uint8 and class maps (N, H, W) uint8."""
+        made = []
+        for start in range(0, len(photos), 1000):
+            part = photos.subset(np.arange(start, min(start + 1000, len(photos))))
+            images, classes = self(part.images[:].float() / 255, part.targets, seed, 0, part.samples)
+            made.append(((255 * images).round().byte(), classes.byte()))
+        images, classes = (torch.cat(parts) for parts in zip(*made, strict=True))
+        return Split(images, classes, photos.samples)
+
+
+def ink_mask(alpha: Tensor) -> Tensor:
+    """Where a digit of opacity ``alpha`` (N, 1, H, W) is: at least half as opaque as where it is most; bool."""
+    return alpha >= 0.5 * alpha.amax(dim=(2, 3), keepdim=True)
+
+
+def digits_of_size(digits: Split, size: int) -> Split:
+    """The digits (M, 1, size, size) uint8; DataError for one without ink, which would leave an image with one class."""
+    blank = (digits.images.flatten(1).amax(dim=1) == 0).nonzero()
+    if len(blank):
+        raise DataError(
+            f"Digit {int(digits.samples[blank[0, 0]])} is blank, but every image needs a digit: take it out."
+        )
+    images = (resize(digits.images.float(), size)).round().clamp(0, 255).byte()
+    return Split(images, digits.targets, digits.samples)

@@ -1,0 +1,126 @@
+"""Lab 4: the block CNN on MNIST and CIFAR-10. From the parameters alone: data, model and recipe."""
+
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from labkit.data import cifar10, mnist
+from labkit.data.augment import Augmentation
+from labkit.data.loading import Batches, Preprocessing, Split, channel_statistics
+from labkit.data.sources import Source
+from labkit.errors import DataError
+from labkit.labs import classification
+from labkit.labs.classification import METRIC, ClassificationParameters, Data
+from labkit.labs.parameters import choice, real, whole
+from labkit.models.block_cnn import BlockCNN
+from labkit.paths import data_root, data_root_is_named
+from labkit.training.loop import Recipe
+from labkit.training.stopping import Stop, loss_rise, patience
+
+__all__ = ["METRIC", "NOTEBOOK", "Parameters", "batches", "build_model", "build_recipe", "find_data", "load_data"]
+NOTEBOOK = "04_block_cnn"
+DATA_SETS = {"mnist": mnist, "cifar10": cifar10}
+CHANNELS = {"mnist": 1, "cifar10": 3}
+
+
+class Parameters(ClassificationParameters):
+    """The parameters of notebook 04."""
+
+    dataset: choice(*DATA_SETS, meaning="which data set")
+    num_classes: whole(2, 1000, "classes of the data set")
+    crop: whole(0, 100, "augmentation: moved by up to so many pixels, the edge mirrored")
+    blocks: whole(1, 8, "unit blocks, each of which halves the image")
+    width: whole(0, 512, "channels of the first block; 0: growth times those of the image")
+    tail: choice("halving", "pooled", meaning="what follows the blocks: layers of halving width, or one max-pool")
+    growth: whole(1, 4, "each further block has so many times the channels of the one before")
+    rise_factor: real(0, 100, "stop when the validation loss stays above so many times its minimum; 0: never")
+    rise_epochs: whole(1, 1000, "for so many epochs in a row")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.image_size < 2**self.blocks:
+            most = self.image_size.bit_length() - 1
+            raise ValueError(
+                f"Parameter 'blocks' is {self.blocks}, but an image of {self.image_size} pixels can be halved only "
+                f"{most} times: take at most {most}, or a larger image_size."
+            )
+        if self.crop >= self.image_size:
+            raise ValueError(
+                f"Parameter 'crop' is {self.crop}, but must be below image_size, which is {self.image_size}."
+            )
+        if 0 < self.rise_factor < 1:
+            raise ValueError(
+                f"Parameter 'rise_factor' is {self.rise_factor:g}, but the loss is never below its own minimum: take "
+                f"1 or more, or 0 for never."
+            )
+        return self
+
+    def rules(self) -> dict[str, Stop]:
+        """The two rules of early stopping by name, whether or not they are switched on: for the comparison."""
+        return {
+            f"loss above {self.rise_factor or 1.1:g} × its minimum for {self.rise_epochs} epochs": loss_rise(
+                self.rise_factor or 1.1, self.rise_epochs
+            ),
+            f"no better accuracy for {self.patience or 5} epochs": patience(self.patience or 5, METRIC),
+        }
+
+
+def find_data(params: Parameters) -> Source:
+    """Find the files, check them, and see whether they can be split; nothing is written but the cache."""
+    named = data_root_is_named(params.data_root)
+    source = DATA_SETS[params.dataset].find(data_root(params.data_root), params.source, named)
+    load_data(params, source)
+    return source
+
+
+def load_data(params: Parameters, source: Source) -> Data:
+    """Read the images, apply ``limit``, and split validation off the training images."""
+    if params.dataset == "mnist":
+        names = [str(digit) for digit in range(params.num_classes)]
+        return classification.divide(params, *mnist.load(source, params.num_classes), names)
+    names = cifar10.class_names(source)
+    if len(names) != params.num_classes:
+        raise DataError(
+            f"The data under {source.root} have {len(names)} classes ({', '.join(names[:12])}), but num_classes is "
+            f"{params.num_classes}: set num_classes to {len(names)}, or give other data."
+        )
+    return classification.divide(params, *cifar10.load(source, params.image_size), names)
+
+
+def build_model(params: Parameters, name: str = "", fetch: bool = True) -> BlockCNN:
+    """The network, its weights drawn by seed; there is one only, and none are fetched."""
+    torch.manual_seed(params.seed)
+    return BlockCNN(
+        CHANNELS[params.dataset],
+        params.num_classes,
+        params.image_size,
+        blocks=params.blocks,
+        width=params.width,
+        growth=params.growth,
+        tail=params.tail,
+    )
+
+
+def preprocessing(params: Parameters, data: Data) -> Preprocessing:
+    """Size, and mean and standard deviation of each channel of the training images."""
+    mean, std = channel_statistics(data.train.images)
+    return Preprocessing(params.image_size, mean, tuple(max(value, 1e-6) for value in std))
+
+
+def augmentation(params: Parameters) -> Augmentation:
+    """What may happen to a training image."""
+    return Augmentation(flip=params.flip, crop=params.crop)
+
+
+def batches(params: Parameters, split: Split, preparation: Preprocessing, train: bool = False) -> Batches:
+    """The batches of a split: shuffled and augmented for training, plain otherwise."""
+    return classification.batches(params, split, preparation, augmentation(params), train)
+
+
+def build_recipe(params: Parameters, model: nn.Module) -> Recipe:
+    """Cross-entropy and accuracy; stops by the report's rule, by patience, or not at all."""
+    return classification.build_recipe(params, model, loss_rise(params.rise_factor, params.rise_epochs))

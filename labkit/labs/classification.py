@@ -1,0 +1,91 @@
+"""What the classification labs share: parameters, three parts of a data set, batches and recipe."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from labkit.data.augment import Augmentation
+from labkit.data.loading import Batches, Preprocessing, Split, limited, split_off_validation
+from labkit.errors import DataError
+from labkit.labs import common
+from labkit.labs.parameters import TrainingParameters, choice, real, switch, whole
+from labkit.labs.parts import Parts
+from labkit.training.loop import Recipe
+from labkit.training.losses import cross_entropy
+from labkit.training.metrics import accuracy
+from labkit.training.stopping import Stop, never
+
+METRIC = "accuracy"
+
+
+class ClassificationParameters(TrainingParameters):
+    """What labs 1 and 4 have in common."""
+
+    limit: whole(0, 10_000_000, "at most so many training images, and as many test images; 0: all")
+    validation_share: real(0, 0.9, "share of the training images that chooses the best epoch", above=True)
+    select_on: choice("validation", "test", meaning="what chooses the best epoch; 'test' is the reports' protocol")
+    image_size: whole(8, 512, "side of the images the model sees, in pixels")
+    flip: switch("augmentation: every second image left-right")
+    label_smoothing: real(0, 0.5, "share of the target spread over all classes")
+
+
+@dataclass(frozen=True)
+class Data(Parts):
+    """The three parts of a classified data set; ``train`` and ``val`` are disjoint parts of its training images."""
+
+    class_names: list[str]
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest: counts, fingerprints, and the names of the classes in the order of the logits."""
+        return super().facts() | {"class_names": self.class_names}
+
+
+def divide(params: ClassificationParameters, pool: Split, test: Split, class_names: list[str]) -> Data:
+    """Apply ``limit``, and split validation off the training images, class by class, by seed.
+
+    With ``select_on = "test"`` nothing is held out and the test set is the validation set: the reports' protocol.
+    """
+    pool, test = limited(pool, params.limit, params.seed), limited(test, params.limit, params.seed)
+    train, val = pool, test
+    if params.select_on == "validation":
+        train, val = split_off_validation(pool, params.validation_share, params.seed)
+    if len(train) < 2:
+        raise DataError(
+            f"Only {len(train)} of {len(pool)} images are left for training: raise limit or lower validation_share."
+        )
+    return Data(train, val, test, complete_test=10_000, class_names=class_names)
+
+
+def batches(
+    params: ClassificationParameters,
+    split: Split,
+    preparation: Preprocessing,
+    augmentation: Augmentation | None = None,
+    train: bool = False,
+) -> Batches:
+    """The batches of a split: shuffled and augmented for training, plain otherwise."""
+    return Batches(
+        split,
+        batch_size=params.batch_size if train else 256,
+        preprocessing=preparation,
+        augmentation=augmentation if train else None,
+        shuffle=train,
+        seed=params.seed,
+        workers=params.num_workers,
+    )
+
+
+def build_recipe(params: ClassificationParameters, model: nn.Module, stop_early: Stop = never) -> Recipe:
+    """Cross-entropy and accuracy, with the optimiser and schedule that the parameters ask for."""
+    smoothed = functools.partial(cross_entropy, label_smoothing=params.label_smoothing)
+    return common.build_recipe(
+        params,
+        model,
+        objective=smoothed,
+        loss=cross_entropy,
+        metric=accuracy,
+        metric_name=METRIC,
+        stop_early=stop_early,
+    )

@@ -1,0 +1,57 @@
+"""What every lab's data have in common: three parts that share no image, and what may be said of a score on them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from labkit.data.loading import Split
+from labkit.data.sources import Source
+from labkit.errors import DataError
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Training, validation and test images."""
+
+    train: Split
+    val: Split
+    test: Split
+    complete_test: int  # images in the test set of the published data
+
+    def parts(self) -> dict[str, Split]:
+        """The splits by name."""
+        return {"training": self.train, "validation": self.val, "test": self.test}
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest: how many images each part has, and a fingerprint of which they are."""
+        parts = {"train" if name == "training" else name: split for name, split in self.parts().items()}
+        return {
+            "counts": {name: len(split) for name, split in parts.items()},
+            "splits": {name: split.fingerprint() for name, split in parts.items()},
+        }
+
+    def obstacle(self, source: Source) -> str:
+        """What forbids putting a score on these data beside a published one; empty if nothing does."""
+        if not (source.verified or source.complete):
+            return "sample data" if source.kind == "sample" else "these files are not the published ones"
+        n, whole = len(self.test), self.complete_test
+        return "" if n == whole else f"only {n:,} of the {whole:,} test images"
+
+
+def enough(parts: dict[str, Split]) -> None:
+    """DataError if a part has no image, or training fewer than two."""
+    for name, split in parts.items():
+        least = 2 if name == "training" else 1
+        if len(split) < least:
+            raise DataError(
+                f"Only {len(split)} images are left for {name}, at least {least} are needed: take more data, a higher "
+                f"limit (0 means all), or another split."
+            )
+
+
+def disjoint(parts: dict[str, Split]) -> None:
+    """DataError if an image, known by its number, is in two parts."""
+    everything = np.concatenate([split.samples for split in parts.values()])
+    if len(np.unique(everything)) < len(everything):
+        raise DataError("An image is in two of training, validation and test: splits must not overlap.")

@@ -1,0 +1,81 @@
+"""A small network of residual unit blocks with a fully connected tail, after the CMSC 25040 report (2023)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labkit.models.resnet import conv3x3, init_he
+
+
+def conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:
+    """3×3 convolution, batch normalisation, ReLU: (N, C_in, H, W) -> (N, C_out, H, W)."""
+    return nn.Sequential(conv3x3(in_channels, out_channels), nn.BatchNorm2d(out_channels), nn.ReLU())
+
+
+class UnitBlock(nn.Module):
+    """Widen, correct, mix, halve: (N, C_in, H, W) -> (N, width, H / 2, W / 2).
+
+    A 3×3 convolution brings ``width`` channels, a residual block of two more is added to its own input, a last one
+    follows, and max-pooling keeps the largest of each 2×2 pixels. Unlike in He et al. 2015
+    (https://arxiv.org/abs/1512.03385) the branch ends in a ReLU and none follows the addition, as the report has it.
+    """
+
+    def __init__(self, in_channels: int, width: int):
+        super().__init__()
+        self.widen = conv_norm_relu(in_channels, width)
+        self.residual = nn.Sequential(conv_norm_relu(width, width), conv_norm_relu(width, width))
+        self.mix = conv_norm_relu(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, width, H // 2, W // 2)."""
+        x = self.widen(x)
+        x = x + self.residual(x)
+        return F.max_pool2d(self.mix(x), 2)
+
+
+def halved(width: int, num_classes: int) -> list[int]:
+    """``width``, then half of it and half of that, as long as it stays above ``num_classes``: 72, 10 -> 72, 36, 18."""
+    widths = [width]
+    while widths[-1] // 2 > num_classes:
+        widths.append(widths[-1] // 2)
+    return widths
+
+
+class BlockCNN(nn.Module):
+    """``blocks`` unit blocks, then fully connected layers that halve the width down to the number of classes.
+
+    Maps images (N, in_channels, image_size, image_size) to logits (N, num_classes). Each block multiplies the channels
+    by ``growth``; the first has ``width`` of them (0: growth × in_channels, as in the report). All other widths
+    follow. With one block for MNIST and four for CIFAR-10 this is the report's network.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        image_size: int = 28,
+        blocks: int = 1,
+        width: int = 0,
+        growth: int = 3,
+        tail: str = "halving",
+    ):
+        super().__init__()
+        side = image_size // 2**blocks
+        if side < 1:
+            raise ValueError(f"{blocks} blocks halve an image of {image_size} pixels to nothing: take fewer blocks")
+        channels = [in_channels, *((width or growth * in_channels) * growth**i for i in range(blocks))]
+        self.blocks = nn.Sequential(*(UnitBlock(i, o) for i, o in zip(channels, channels[1:], strict=False)))
+        self.pool = nn.AdaptiveMaxPool2d(1) if tail == "pooled" else nn.Identity()
+        widths = [channels[-1]] if tail == "pooled" else halved(channels[-1] * side**2, num_classes)
+        self.tail = nn.Sequential(*(linear_norm_relu(i, o) for i, o in zip(widths, widths[1:], strict=False)))
+        self.classifier = nn.Linear(widths[-1], num_classes)
+        self.apply(init_he)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, image_size, image_size) -> (N, num_classes) logits."""
+        features = self.pool(self.blocks(x)).flatten(1)  # (N, channels · side²), or (N, channels)
+        return self.classifier(self.tail(features))
+
+
+def linear_norm_relu(in_features: int, out_features: int) -> nn.Sequential:
+    """Fully connected layer, batch normalisation, ReLU: (N, in_features) -> (N, out_features)."""
+    return nn.Sequential(nn.Linear(in_features, out_features, bias=False), nn.BatchNorm1d(out_features), nn.ReLU())
