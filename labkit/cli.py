@@ -117,11 +117,11 @@ def data() -> None:
 def data_list(root: str) -> None:
     """Say which data sets are there, and whether they are the published ones."""
     with _errors_as_sentences():
-        from labkit.data import liver, mnist, pets
+        from labkit.data import cifar10, liver, mnist, pets
         from labkit.data.sources import registry
         from labkit.paths import data_root, data_root_is_named
 
-        finders = {"mnist": mnist.find, "liver": liver.find, "pets": pets.find}
+        finders = {"mnist": mnist.find, "liver": liver.find, "cifar10": cifar10.find, "pets": pets.find}
         for name, facts in registry().items():
             try:
                 found = finders[name](data_root(root), "official", data_root_is_named(root))
@@ -132,13 +132,13 @@ def data_list(root: str) -> None:
 
 
 @data.command("get")
-@click.argument("name", type=click.Choice(["mnist"]))
+@click.argument("name", type=click.Choice(["mnist", "cifar10"]))
 @click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
 def data_get(name: str, root: str) -> None:
     """Download a data set from its mirrors and check it."""
     with _errors_as_sentences():
-        from labkit.data import mnist
+        from labkit.data import cifar10, mnist
         from labkit.paths import data_root
 
-        source = mnist.find(data_root(root), "download")
+        source = {"mnist": mnist, "cifar10": cifar10}[name].find(data_root(root), "download")
         click.echo(f"{source.name}: complete and checked in {source.root}")

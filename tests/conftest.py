@@ -1,7 +1,11 @@
 """What the tests share: small data in the official layout, and a lab small enough to train in a second."""
 
+import functools
 import gzip
+import http.server
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.pop("LABKIT_DATA", None)
@@ -12,14 +16,22 @@ import numpy as np
 import pytest
 
 from labkit.data.samples import handwritten_digits, idx_bytes
+from labkit.labs import lab_of
 from labkit.labs import mnist_resnet18 as lab
+from labkit.labs.parameters import Parameters
 from labkit.paths import project_root
-from labkit.running.request import notebook_defaults
+from labkit.running.request import find_notebook, notebook_defaults
 
 mpl.use("Agg")
 NOTEBOOK = project_root() / "notebooks" / "01_mnist_resnet18.ipynb"
 DEFAULTS = notebook_defaults(NOTEBOOK)
 TINY = {"limit": 150, "image_size": 12, "epochs": 2, "batch_size": 32, "validation_share": 0.2}
+
+
+def params_of(number: str, **changes: object) -> Parameters:
+    """The parameters of a notebook's defaults, some of them changed."""
+    notebook = find_notebook(number)
+    return lab_of(notebook.stem).Parameters.checked(notebook_defaults(notebook) | changes)
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +64,29 @@ def gzipped(root: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in (root / "MNIST" / "raw").glob("*-ubyte"):
         (target / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+
+
+class Mirror(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and remembers what was asked for."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        type(self).asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[tuple[Path, str, type[Mirror]]]:
+    """A folder, the address that serves it on this machine, and the handler that counts."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    handler = type("Counting", (Mirror,), {"asked": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_address[1]}/", handler
+    server.shutdown()
+    server.server_close()

@@ -215,7 +215,7 @@ def test_other_data_in_the_same_format_train_and_are_never_called_mnist(tmp_path
     assert (data["kind"], data["verified"], data["name"]) == ("official", False, "data in the MNIST layout")
     assert pd.read_csv(folder / "per_class.csv")["class"].tolist() == names.split(",")
     assert set(pd.read_csv(folder / "tables" / "reported.csv")["verdict"]) == {
-        "not comparable: these files are not the published MNIST"
+        "not comparable: these files are not the published ones"
     }
 
 

@@ -36,6 +36,7 @@ def trained(lab: object, params: object, folder: Path) -> Path:
         preparation = lab.preprocessing(params, data)
         batches = lab.batches(params, data.train, preparation, train=True), lab.batches(params, data.val, preparation)
     open_run = Run(folder, common.request_facts(lab, params, source))
+    open_run.record(data=source.facts() | data.facts())
     common.train(open_run, params, model, *batches, lab.build_recipe(params, model))
     open_run.release()
     return folder
@@ -120,7 +121,7 @@ def test_a_test_slice_gets_the_mask_that_was_scored(liver_run: Path, tmp_path: P
     batches = liver_unet.batches(params, data.test, predictor.preprocessing)
     scored = scoring.segment(predictor.model, batches, predictor.precision)
     path = source.root / "liver" / f"{data.names[data.test.samples[1]]}.png"
-    assert torch.allclose(predictor.logits(read_photo(path)), scored[1].float(), atol=0.05)
+    assert torch.allclose(predictor.foreground(predictor.logits(read_photo(path))), scored[1].float(), atol=0.05)
 
 
 def test_a_photo_is_turned_as_its_camera_says(pets_run: Path, tmp_path: Path) -> None:

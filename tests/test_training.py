@@ -15,11 +15,12 @@ from safetensors.torch import save
 from labkit.errors import RequestError, TrainingError
 from labkit.labs import mnist_resnet18 as lab
 from labkit.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from labkit.training.loop import State, evaluate, fit, patience, predict
+from labkit.training.loop import State, evaluate, fit, predict
 from labkit.training.losses import cross_entropy
 from labkit.training.metrics import accuracy
 from labkit.training.precision import choose_device, choose_precision
 from labkit.training.progress import Progress, clock
+from labkit.training.stopping import either, loss_rise, never, patience, stopped_at
 
 TIMES = ("seconds", "images_per_second")
 
@@ -136,9 +137,23 @@ def test_the_best_epoch_is_kept_not_the_last(tiny: lab.Parameters, tmp_path: Pat
 
 
 def test_patience_counts_epochs_without_a_better_score() -> None:
-    stop = patience(2)
-    assert [stop([0.1, 0.5, 0.4, 0.5][:n]) for n in range(5)] == [False, False, False, False, True]
-    assert not patience(0)([0.5] * 100)
+    stop, rows = patience(2, "score"), [{"val_score": score} for score in (0.1, 0.5, 0.4, 0.5)]
+    assert [stop(rows[:n]) for n in range(5)] == [False, False, False, False, True]
+    assert not patience(0, "score")(rows * 25)
+
+
+def test_the_reports_rule_counts_epochs_above_a_multiple_of_the_lowest_loss() -> None:
+    def stop_of(*losses: float) -> int | None:
+        return stopped_at(loss_rise(1.1, 5), [{"val_loss": loss} for loss in losses])
+
+    assert stop_of(1.0, *[1.2] * 5) == 6
+    assert stop_of(1.0, *[1.2] * 4) is None
+    assert stop_of(1.0, *[1.2] * 4, 1.05, *[1.2] * 5) == 11  # not in a row
+    assert stop_of(1.0, *[1.09] * 50) is None  # never above 1.1 times
+    assert stop_of(1.0, *[1.2] * 4, 0.5, *[0.54] * 9, *[0.56] * 5) == 20  # the minimum moves
+    assert stop_of(*[1.0] * 50) is None
+    assert stopped_at(loss_rise(0, 5), [{"val_loss": loss} for loss in (1.0, *[9.0] * 20)]) is None
+    assert stopped_at(either(loss_rise(1.1, 5), never), [{"val_loss": loss} for loss in (1.0, *[9.0] * 20)]) == 6
 
 
 def test_scores_do_not_depend_on_the_batch_size(tiny: lab.Parameters) -> None:

@@ -48,7 +48,7 @@ def cropped(images: Tensor, right: Tensor, down: Tensor, border: int) -> Tensor:
 
 
 def cut(images: Tensor, right: Tensor, down: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A window of ``shape`` (h, w) out of each image: (N, C, H, W) -> (N, C, h, w); its corner at ``right``, ``down``."""
+    """A window of ``shape`` (h, w) out of each image (N, C, H, W), its corner at ``right``, ``down``: (N, C, h, w)."""
     rows, columns = (torch.arange(side) + start[:, None] for side, start in zip(shape, (down, right), strict=True))
     which = torch.arange(len(images))[:, None, None]
     return images[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -126,7 +126,7 @@ def class_names(source: Source) -> list[str]:
     """The names of the classes, in the order of the labels."""
     if _is_tree(source):
         return sorted({path.split("/")[2] for path in source.files})
-    return [name.decode() for name in _unpickled(source.root / BATCHES / META, b"label_names")]
+    return [str(name) for name in _unpickled(source.root / BATCHES / META, "label_names")]
 
 
 def load(source: Source, size: int) -> tuple[Split, Split]:
@@ -172,7 +172,7 @@ def _resized(images: np.ndarray, size: int) -> torch.Tensor:
 
 def _read_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 3, 32, 32) uint8 and labels (N,) int64 of one official file."""
-    pixels, labels = _unpickled(path, b"data"), np.asarray(_unpickled(path, b"labels"))
+    pixels, labels = _unpickled(path, "data"), np.asarray(_unpickled(path, "labels"))
     if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3072)):
         raise DataError(
             f"{path} does not hold {len(labels)} images of 3×32×32 pixels, one per label: unpack the archive again."
@@ -194,11 +194,11 @@ class _Arrays(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def _unpickled(path: Path, key: bytes) -> Any:
+def _unpickled(path: Path, key: str) -> Any:
     """The entry ``key`` of the dictionary that an official file holds."""
     try:
         with open(path, "rb") as file:
-            return _Arrays(file, encoding="bytes").load()[key]
+            return _Arrays(file, encoding="latin1").load()[key]
     except (OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError) as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path} is not a file of CIFAR-10 ({what}): unpack the archive again.") from None

@@ -4,7 +4,7 @@ Which digit, where and in which colour follow from (seed, epoch, photo) alone. C
 first: 0 to K-1 where the digit is, K to 2K-1 where the photo is.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +115,15 @@ def digits_of_size(digits: Split, size: int) -> Split:
         )
     images = (resize(digits.images.float(), size)).round().clamp(0, 255).byte()
     return Split(images, digits.targets, digits.samples)
+
+
+def digit_margin(logits: Tensor) -> Tensor:
+    """The logit of digit against photo: logits (2 K, H, W) of the pixels' classes -> (H, W); above 0 means digit."""
+    digit, photo = logits.chunk(2)
+    return digit.logsumexp(dim=0) - photo.logsumexp(dim=0)
+
+
+def two_classes(votes: Tensor) -> tuple[int, int]:
+    """The digit's and the photo's class with most of the ``votes`` (2 K,)."""
+    digit, photo = votes.chunk(2)
+    return int(digit.argmax()), len(digit) + int(photo.argmax())

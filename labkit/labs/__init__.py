@@ -8,6 +8,7 @@ LABS = {
     "02_liver_unet": "liver_unet",
     "03_pet_resnet34_unet": "pet_resnet34_unet",
     "04_block_cnn": "block_cnn",
+    "05_digit_on_photo": "digit_on_photo",
 }
 
 

@@ -19,7 +19,7 @@ from labkit.labs.parameters import choice, real, whole
 from labkit.models.block_cnn import BlockCNN
 from labkit.paths import data_root, data_root_is_named
 from labkit.training.loop import Recipe
-from labkit.training.stopping import Stop, loss_rise, patience
+from labkit.training.stopping import Stop, loss_rise, patience, stopped_at
 
 __all__ = ["METRIC", "NOTEBOOK", "Parameters", "batches", "build_model", "build_recipe", "find_data", "load_data"]
 NOTEBOOK = "04_block_cnn"
@@ -124,3 +124,28 @@ def batches(params: Parameters, split: Split, preparation: Preprocessing, train:
 def build_recipe(params: Parameters, model: nn.Module) -> Recipe:
     """Cross-entropy and accuracy; stops by the report's rule, by patience, or not at all."""
     return classification.build_recipe(params, model, loss_rise(params.rise_factor, params.rise_epochs))
+
+
+def mean_colour_accuracy(data: Data) -> float:
+    """Test accuracy of logistic regression on the mean of each colour channel: what needs no form at all."""
+    from sklearn.linear_model import LogisticRegression  # slow to import, used once
+
+    means = [split.images.float().mean(dim=(2, 3)).numpy() / 255 for split in (data.train, data.test)]
+    fitted = LogisticRegression(max_iter=1000).fit(means[0], data.train.targets)
+    return float(fitted.score(means[1], data.test.targets))
+
+
+def block_maps(model: BlockCNN, images: Tensor) -> dict[str, np.ndarray]:
+    """What the first image of a normalised batch (N, C, H, W) has become after each block: the strongest channel."""
+    x = images[:1].to(next(model.parameters()).device)
+    maps = {"image": x[0].mean(dim=0)}
+    with torch.inference_mode():
+        for number, block in enumerate(model.eval().blocks, start=1):
+            x = block(x)  # (1, width, H / 2^number, W / 2^number)
+            maps[f"after block {number}"] = x[0, x[0].mean(dim=(1, 2)).argmax()]
+    return {name: value.float().cpu().numpy() for name, value in maps.items()}
+
+
+def stop_epochs(params: Parameters, history: pd.DataFrame) -> dict[str, int | None]:
+    """The epoch after which each of the two rules stops, or would have stopped."""
+    return {name: stopped_at(rule, history.to_dict("records")) for name, rule in params.rules().items()}

@@ -23,7 +23,7 @@ from labkit.training.loop import PerImage, Recipe, fit
 from labkit.training.optim import Schedule, make_optimiser, make_schedule
 from labkit.training.precision import Precision, choose_device, choose_precision
 from labkit.training.progress import Progress, TensorBoard
-from labkit.training.stopping import Stop, never, either, patience
+from labkit.training.stopping import Stop, either, never, patience
 
 
 def build_precision(params: TrainingParameters) -> Precision:

@@ -136,9 +136,9 @@ def copied_masks(train: Split, queries: Split, side: int = 32) -> np.ndarray:
     return dice(guess, queries.targets).numpy()
 
 
-def chosen_cases(table: pd.DataFrame, each: int = 4) -> pd.DataFrame:
-    """The worst, the median and the best images by Dice, ``each`` of a kind, with a column ``case``."""
-    ordered = table.sort_values("dice", kind="stable")
+def chosen_cases(table: pd.DataFrame, metric: str = "dice", each: int = 4) -> pd.DataFrame:
+    """The worst, the median and the best images by ``metric``, ``each`` of a kind, with a column ``case``."""
+    ordered = table.sort_values(metric, kind="stable")
     n = len(ordered)
     each = min(each, max(1, n // 3))
     middle = max(each, n // 2 - each // 2)

@@ -1,5 +1,7 @@
 """A small network of residual unit blocks with a fully connected tail, after the CMSC 25040 report (2023)."""
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,7 +47,9 @@ class BlockCNN(nn.Module):
 
     Maps images (N, in_channels, image_size, image_size) to logits (N, num_classes). Each block multiplies the channels
     by ``growth``; the first has ``width`` of them (0: growth × in_channels, as in the report). All other widths
-    follow. With one block for MNIST and four for CIFAR-10 this is the report's network.
+    follow. With one block for MNIST (231,717 parameters) and four for CIFAR-10 (2,626,953) this is the report's
+    network. ``tail``: ``halving`` layers, as described, or ``pooled``: the largest value of each channel goes straight
+    to the classifier (ours).
     """
 
     def __init__(
@@ -63,10 +67,10 @@ class BlockCNN(nn.Module):
         if side < 1:
             raise ValueError(f"{blocks} blocks halve an image of {image_size} pixels to nothing: take fewer blocks")
         channels = [in_channels, *((width or growth * in_channels) * growth**i for i in range(blocks))]
-        self.blocks = nn.Sequential(*(UnitBlock(i, o) for i, o in zip(channels, channels[1:], strict=False)))
+        self.blocks = nn.Sequential(*(UnitBlock(i, o) for i, o in pairwise(channels)))
         self.pool = nn.AdaptiveMaxPool2d(1) if tail == "pooled" else nn.Identity()
         widths = [channels[-1]] if tail == "pooled" else halved(channels[-1] * side**2, num_classes)
-        self.tail = nn.Sequential(*(linear_norm_relu(i, o) for i, o in zip(widths, widths[1:], strict=False)))
+        self.tail = nn.Sequential(*(linear_norm_relu(i, o) for i, o in pairwise(widths)))
         self.classifier = nn.Linear(widths[-1], num_classes)
         self.apply(init_he)
 

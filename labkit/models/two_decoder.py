@@ -22,9 +22,9 @@ def up_step(in_channels: int, out_channels: int, last: bool = False) -> nn.Seque
     The ``last`` step of a decoder ends in plain logits.
     """
     enlarge = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2, bias=False)
-    end = [nn.Conv2d(out_channels, out_channels, 3, padding=1)] if last else [conv_norm_relu(out_channels, out_channels)]
+    end = nn.Conv2d(out_channels, out_channels, 3, padding=1) if last else conv_norm_relu(out_channels, out_channels)
     return nn.Sequential(
-        conv_norm_relu(in_channels, in_channels), enlarge, nn.BatchNorm2d(out_channels), nn.ReLU(), *end
+        conv_norm_relu(in_channels, in_channels), enlarge, nn.BatchNorm2d(out_channels), nn.ReLU(), end
     )
 
 
@@ -75,9 +75,7 @@ class TwoDecoderNet(nn.Module):
     ):
         super().__init__()
         widths = [width * 2**level for level in range(LEVELS)]
-        self.encoder = nn.ModuleList(
-            DoubleConv(i, o) for i, o in zip([in_channels, *widths[:-1]], widths, strict=True)
-        )
+        self.encoder = nn.ModuleList(DoubleConv(i, o) for i, o in zip([in_channels, *widths[:-1]], widths, strict=True))
         self.decoders = nn.ModuleList(Decoder(widths) for _ in range(decoders))
         self.heads = nn.ModuleList(up_step(width, outputs, last=True) for outputs in (sources, num_classes))
         self.joint = JOINTS[joint]

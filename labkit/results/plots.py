@@ -4,7 +4,7 @@ Colours are Okabe and Ito's, told apart by people with colour-blindness; where t
 differ in line style or marker, so that a grey print can be read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from torch import Tensor
 
 from labkit.results.words import name_of
 
@@ -82,6 +83,21 @@ def plot_history(history: pd.DataFrame, metric: str, *, chosen: int | None = Non
     return figure
 
 
+def plot_stops(
+    history: pd.DataFrame, factor: float, stops: Mapping[str, int | None], *, ax: Axes | None = None
+) -> Axes:
+    """Losses by epoch, ``factor`` times the lowest validation loss so far, and the epoch where each rule stops."""
+    ax = plot_curve(history, "loss", ax=axes_for(ax, 7.0, 3.6))
+    limit = factor * history["val_loss"].cummin()
+    ax.step(history["epoch"], limit, where="mid", color="#666666", lw=1, label=f"{factor:g} × lowest so far")
+    for (name, epoch), colour, style in zip(stops.items(), (ORANGE, GREEN), ("-", ":"), strict=False):
+        if epoch is not None:
+            ax.axvline(epoch, color=colour, ls=style, lw=2, label=f"stop: {name}")
+    ax.set_title("Where early stopping falls")
+    ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    return ax
+
+
 def plot_learning_rate(rates: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Learning rate against time: columns ``epoch`` (a fraction within the epoch) and ``learning_rate``."""
     ax = axes_for(ax, 6.0, 2.6)
@@ -105,8 +121,14 @@ def plot_class_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def pictures(images: Tensor) -> np.ndarray:
+    """Images (N, C, H, W) uint8 as they are drawn, in [0, 1]: (N, H, W) if they are grey, (N, H, W, 3) in colour."""
+    shown = images.permute(0, 2, 3, 1).numpy() / 255
+    return shown[..., 0] if shown.shape[-1] == 1 else shown
+
+
 def plot_images(images: np.ndarray, titles: Sequence[str], *, title: str, columns: int = 8) -> Figure:
-    """A grid of grey images (N, H, W) in [0, 1], one title each."""
+    """A grid of images (N, H, W) or (N, H, W, 3) in [0, 1], one title each."""
     rows = -(-len(images) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(1.15 * columns, 1.4 * rows + 0.3), squeeze=False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)

@@ -183,8 +183,9 @@ def reported_against_ours(
 
 def other_question(params: Mapping[str, Any], recipe: Mapping[str, Any], metric: str) -> str:
     """What makes this run the answer to another question than a report's: its network, target or loss; or nothing."""
-    if "target" in recipe and params["target"] != recipe["target"]:
-        return "another target"
+    for name, what in (("target", "target"), ("dataset", "data set")):
+        if name in recipe and params[name] != recipe[name]:
+            return f"another {what}"
     if metric == "loss" and recipe.get("loss", params.get("loss")) != params.get("loss"):
         return "another loss"
     if "model" in recipe and not recipe["model"].startswith(params["model"].removesuffix("_imagenet")):

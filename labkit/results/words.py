@@ -14,7 +14,7 @@ def percent(share: float) -> str:
 
 def name_of(metric: str) -> str:
     """A metric as a reader writes it: ``dice`` -> Dice, ``pixel_accuracy`` -> pixel accuracy."""
-    known = {"dice": "Dice", "iou": "IoU", "hausdorff95": "95 % Hausdorff distance"}
+    known = {"dice": "Dice", "iou": "IoU", "mean_iou": "mean IoU", "hausdorff95": "95 % Hausdorff distance"}
     return known.get(metric, metric.replace("_", " "))
 
 
@@ -59,6 +59,22 @@ def history(table: pd.DataFrame, metric: str, chosen: int) -> str:
         f"loss goes from {first['val_loss']:.3f} to {last['val_loss']:.3f}; epoch {chosen} is chosen, with {kept}. "
         f"In the last epoch the training {name_of(metric)} is {score(metric, last[f'train_{metric}'])}."
     )
+
+
+def stops(epochs: Mapping[str, int | None], history: pd.DataFrame) -> str:
+    """Where each rule of early stopping falls, and what the training looked like there."""
+    parts = []
+    for name, epoch in epochs.items():
+        if epoch is None:
+            parts.append(f"the rule “{name}” does not stop within these {len(history)} epochs")
+            continue
+        row, best = history[history["epoch"] == epoch].iloc[0], history.loc[history["val_loss"].idxmin()]
+        parts.append(
+            f"the rule “{name}” stops after epoch {epoch}, where the validation loss is {row['val_loss']:.3f} (lowest: "
+            f"{best['val_loss']:.3f}, epoch {best['epoch']:.0f}) and the training loss {row['train_loss']:.3f}"
+        )
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:] + "."
 
 
 def per_class(scores: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from labkit.data.cache import fitted, open_image
+from labkit.data.composite import digit_margin, two_classes
 from labkit.data.loading import Preprocessing
 from labkit.errors import RequestError
 from labkit.files import write_atomic
@@ -40,7 +41,7 @@ def predict(run: Path, image: Path, outputs: Mapping[str, Path | None], device: 
     for path in images:
         read_photo(path)
     predictor = load_predictor(run, device)
-    if predictor.class_names:
+    if not predictor.per_pixel:
         if places:
             raise RequestError("The run is a classification, which draws no mask: leave out --output.")
         yield from (classes_line(path, predictor.classes(read_photo(path))) for path in images)
@@ -49,11 +50,12 @@ def predict(run: Path, image: Path, outputs: Mapping[str, Path | None], device: 
         raise RequestError("The run is a segmentation, so say where the mask goes: --output FILE.")
     for path in images:
         photo = read_photo(path)
-        p = predictor.probability(photo)
+        logits = predictor.logits(photo)
+        p = at_size(predictor.foreground(logits), (photo.height, photo.width))
         for kind, place in places.items():
             save_png(place[path], DRAW[kind](photo, p))
         share, size = 100 * (p > 0.5).mean(), f"{photo.width} × {photo.height}"
-        yield f"{path}  foreground {share:.1f} % of {size}  {places['mask'][path]}"
+        yield f"{path}  {predictor.seen(logits)}foreground {share:.1f} % of {size}  {places['mask'][path]}"
 
 
 def check_places(images: Sequence[Path], places: Mapping[str, Mapping[Path, Path]]) -> None:
@@ -80,21 +82,29 @@ class Predictor:
     precision: Precision
     preprocessing: Preprocessing
     channels: int
-    class_names: Sequence[str]  # empty for a segmentation
+    class_names: Sequence[str]  # of the logits; empty where there is only foreground
+    per_pixel: bool
 
     def logits(self, image: Image.Image) -> Tensor:
-        """What the model says of one image: (K,) of classes, or (h, w) of the foreground."""
+        """What the model says of one image: (K,), or (K, h, w) of its pixels."""
         image = image.convert("RGB" if self.channels == 3 else "L")
-        if not self.class_names:  # resized as the images were that it was trained on
+        if self.per_pixel:  # resized as the images were that it was trained on
             image = Image.fromarray(fitted(image, self.preprocessing.size))
         pixels = torch.from_numpy(np.array(image)).float() / 255
         pixels = pixels.view(*pixels.shape[:2], self.channels).permute(2, 0, 1)[None]  # (1, C, H, W)
-        out = forward(self.model, self.preprocessing(pixels), self.precision).cpu()
-        return out[0] if self.class_names else margin(out)[0]
+        return forward(self.model, self.preprocessing(pixels), self.precision)[0].cpu()
 
-    def probability(self, image: Image.Image) -> np.ndarray:
-        """Foreground probability of every pixel at the image's own size, (H, W)."""
-        return at_size(self.logits(image), (image.height, image.width))
+    def foreground(self, logits: Tensor) -> Tensor:
+        """The logit of the foreground, (h, w), from logits (K, h, w); where pixels have classes, of the digit."""
+        return digit_margin(logits) if self.class_names else margin(logits[None])[0]
+
+    def seen(self, logits: Tensor) -> str:
+        """The two classes of a digit on a photo, by vote of their pixels: "7 on ship, "; empty for other models."""
+        if not self.class_names:
+            return ""
+        votes = torch.bincount(logits.argmax(dim=0).flatten(), minlength=len(self.class_names))
+        digit, photo = (self.class_names[i] for i in two_classes(votes))
+        return f"{digit} on {photo}, "
 
     def classes(self, image: Image.Image) -> list[tuple[str, float]]:
         """Every class with its probability, the most probable first."""
@@ -110,7 +120,7 @@ def load_predictor(run: Path, device: str = "auto") -> Predictor:
     checkpoint = run / "checkpoints" / "best.safetensors"
     if not checkpoint.exists() or "preprocessing" not in manifest or manifest.get("notebook") not in LABS:
         raise RequestError(f"The run in {run} has no trained model to predict with: finish the run first.")
-    lab = lab_of(manifest["notebook"])
+    lab, names = lab_of(manifest["notebook"]), manifest["data"].get("class_names", [])
     params = lab.Parameters.checked(manifest["parameters"])
     facts = dict(manifest["preprocessing"])
     channels = facts.pop("channels")
@@ -119,7 +129,7 @@ def load_predictor(run: Path, device: str = "auto") -> Predictor:
     precision = choose_precision(params.precision, choose_device(device))
     model.to(precision.device, memory_format=torch.channels_last)
     preprocessing = Preprocessing(facts["size"], tuple(facts["mean"]), tuple(facts["std"]))
-    return Predictor(model, precision, preprocessing, channels, getattr(params, "names", ()))
+    return Predictor(model, precision, preprocessing, channels, names, lab.METRIC != "accuracy")
 
 
 def pairs(image: Path, output: Path | None) -> list[tuple[Path, Path | None]]:

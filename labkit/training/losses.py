@@ -13,12 +13,14 @@ SMOOTH = 1.0  # pixels added to both sides of a Dice ratio, so that it is define
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of logits (N, K) against class numbers (N,): (N,) values in nats, ``log K`` for a blind guess.
+    """Cross-entropy of each image, (N,), in nats; ``log K`` for a blind guess.
 
-    ``label_smoothing`` e asks for probability ``1 - e + e/K`` for the true class instead of 1
+    Logits (N, K) with class numbers (N,), or (N, K, H, W) with class numbers of pixels (N, H, W), of which the mean is
+    taken. ``label_smoothing`` e asks for probability ``1 - e + e/K`` for the true class instead of 1
     (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
     """
-    return F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="none")
+    values = F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="none")
+    return values.reshape(len(targets), -1).mean(dim=1)
 
 
 def margin(logits: Tensor) -> Tensor:

@@ -18,8 +18,11 @@ Z95 = 1.959964  # a normal variable lies within ±Z95 standard deviations 95 % o
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """1 where the largest of the logits (N, K) is the true class (N,), else 0: (N,) float."""
-    return (logits.argmax(dim=1) == targets).float()
+    """1 where the largest of the logits (N, K) is the true class (N,), else 0: (N,) float.
+
+    For logits (N, K, H, W) of pixels with classes (N, H, W): the share of each image's pixels that are right.
+    """
+    return (logits.argmax(dim=1) == targets).float().reshape(len(targets), -1).mean(dim=1)
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
@@ -39,7 +42,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 def bootstrap(
     values: np.ndarray, statistic: Callable[[np.ndarray], float] = np.mean, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of a statistic of ``values`` (N,) or (N, K): images drawn with replacement."""
+    """95 % percentile bootstrap interval of a statistic of ``values`` (N, …): images drawn with replacement."""
     values = np.asarray(values, dtype=np.float64)
     if len(values) == 0:
         return math.nan, math.nan

@@ -35,7 +35,7 @@ def loss_rise(factor: float, epochs: int) -> Stop:
 
     def stop(history: Sequence[Mapping[str, float]]) -> bool:
         losses = [row["val_loss"] for row in history]
-        return 0 < factor and len(losses) > epochs and min(losses[-epochs:]) > factor * min(losses)
+        return factor > 0 and len(losses) > epochs and min(losses[-epochs:]) > factor * min(losses)
 
     return stop
 

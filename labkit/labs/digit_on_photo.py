@@ -1,0 +1,133 @@
+"""Lab 5: a digit on a photo, segmented. From the parameters alone: pairs, network and recipe."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from pydantic import model_validator
+from torch import nn
+
+from labkit.data import cifar10, composite, mnist
+from labkit.data.augment import Augmentation
+from labkit.data.composite import DigitOnPhoto, digits_of_size
+from labkit.data.loading import Batches, Preprocessing, Split, channel_statistics, split_off_validation
+from labkit.data.sources import Source
+from labkit.errors import DataError
+from labkit.labs import classification, common
+from labkit.labs.classification import ClassificationParameters
+from labkit.labs.parameters import choice, whole
+from labkit.models.two_decoder import TwoDecoderNet
+from labkit.paths import data_root, data_root_is_named
+from labkit.training.loop import Recipe
+from labkit.training.losses import cross_entropy
+from labkit.training.metrics import accuracy
+
+NOTEBOOK = "05_digit_on_photo"
+METRIC = "pixel_accuracy"
+MODELS: dict[str, dict[str, Any]] = {
+    "two_decoders": {},
+    "one_decoder": {"decoders": 1},
+    "log_softmax": {"joint": "log_softmax"},
+}
+
+
+class Parameters(ClassificationParameters):
+    """The parameters of notebook 05."""
+
+    num_classes: whole(2, 1000, "classes of the digits, and of the photos")
+    digit_size: whole(8, 512, "side of the square that a digit is scaled to, in pixels")
+    place: choice(*composite.PLACES, meaning="where on the photo the digit lies")
+    ink: choice(*composite.INKS, meaning="what the digit is painted with; 'colour' is another for each image")
+    crop: whole(0, 100, "augmentation: photo moved by up to so many pixels, the edge mirrored")
+    model: choice(*MODELS, meaning="which network")
+    rival: choice("none", *MODELS, meaning="a second network, trained the same way, to compare with")
+    width: whole(2, 256, "channels on the first level")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for name in ("digit_size", "crop"):
+            if getattr(self, name) > self.image_size - (name == "crop"):
+                raise ValueError(
+                    f"Parameter {name!r} is {getattr(self, name)}, more than fits an image_size of {self.image_size}: "
+                    f"take a smaller one."
+                )
+        if self.rival == self.model:
+            raise ValueError(f"Parameter 'rival' is {self.rival!r} like 'model': name another network, or 'none'.")
+        return self
+
+
+@dataclass(frozen=True)
+class Data(classification.Data):
+    """Photos to train on, with the digits that are laid over them; validation and test as pairs made once."""
+
+    compose: DigitOnPhoto  # for the training photos
+    digits: dict[str, int]  # how many digits each part draws from
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest: counts, fingerprints, class names, and how many digits each part draws from."""
+        return super().facts() | {"digits": self.digits}
+
+
+def find_data(params: Parameters) -> Source:
+    """Find digits and photos, check them, and see whether they can be split; nothing is written but the cache."""
+    source = composite.find(data_root(params.data_root), params.source, data_root_is_named(params.data_root))
+    load_data(params, source)
+    return source
+
+
+def load_data(params: Parameters, source: composite.Pair) -> Data:
+    """Split photos and digits into the same three parts, so that no test image holds anything that was trained on.
+
+    Photos of ``train`` stay bare: every epoch lays other digits over them. ``val`` and ``test`` are pairs, the same for
+    every seed of the network.
+    """
+    names = cifar10.class_names(source.sources[1])
+    if len(names) != params.num_classes:
+        raise DataError(
+            f"The photos under {source.root} have {len(names)} classes, but num_classes is {params.num_classes}: both "
+            f"digits and photos must have as many classes as num_classes says."
+        )
+    photos = classification.divide(params, *cifar10.load(source.sources[1], params.image_size), names)
+    pool, test = (digits_of_size(d, params.digit_size) for d in mnist.load(source.sources[0], params.num_classes))
+    train, val = split_off_validation(pool, params.validation_share, params.seed)
+    lay = {name: overlay(params, digits) for name, digits in (("train", train), ("val", val), ("test", test))}
+    chooser = "test" if params.select_on == "test" else "val"
+    return Data(
+        train=photos.train,
+        val=lay[chooser].fixed(photos.val),
+        test=lay["test"].fixed(photos.test),
+        complete_test=photos.complete_test,
+        class_names=[*map(str, range(params.num_classes)), *names],
+        compose=overlay(params, train, Augmentation(flip=params.flip, crop=params.crop)),
+        digits={name: len(compose.digits) for name, compose in lay.items()},
+    )
+
+
+def overlay(params: Parameters, digits: Split, photo: Augmentation | None = None) -> DigitOnPhoto:
+    """What lays ``digits`` over photos as the parameters say."""
+    return DigitOnPhoto(digits, params.num_classes, params.place, params.ink, photo)
+
+
+def build_model(params: Parameters, name: str = "", fetch: bool = True) -> TwoDecoderNet:
+    """The network ``name`` (else the one the parameters name), its weights drawn by seed; none are fetched."""
+    torch.manual_seed(params.seed)
+    return TwoDecoderNet(3, params.num_classes, width=params.width, **MODELS[name or params.model])
+
+
+def preprocessing(params: Parameters, data: Data) -> Preprocessing:
+    """Size, and mean and standard deviation of each channel of the validation pairs."""
+    mean, std = channel_statistics(data.val.images)
+    return Preprocessing(params.image_size, mean, tuple(max(value, 1e-6) for value in std))
+
+
+def batches(params: Parameters, split: Split, preparation: Preprocessing, compose: Callable | None = None) -> Batches:
+    """The batches of a split: with ``compose`` shuffled, each photo under another digit; plain without."""
+    return classification.batches(params, split, preparation, compose, train=compose is not None)
+
+
+def build_recipe(params: Parameters, model: nn.Module) -> Recipe:
+    """Cross-entropy over the 2·K classes of each pixel; the share of right pixels chooses the epoch."""
+    return common.build_recipe(
+        params, model, objective=cross_entropy, loss=cross_entropy, metric=accuracy, metric_name=METRIC
+    )

@@ -1,0 +1,194 @@
+"""Lab 5: figures, results and sentences of digits on photos, where every pixel has one of 2·K classes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from labkit.results.masks import YELLOW, fill, grid, show
+from labkit.results.plots import BLUE, RED, SKY, axes_for
+from labkit.results.words import percent
+from labkit.training.metrics import bootstrap
+
+SCORES = {  # columns of the table of ``pixel_table``, and over what each is a mean
+    "pixel_accuracy": "mean over test images of the share of right pixels",
+    "digit_accuracy": "mean over test images of the share of the digit's pixels that are right",
+    "photo_accuracy": "mean over test images of the share of the photo's pixels that are right",
+    "source_accuracy": "mean over test images of the share of pixels rightly told to be digit or photo",
+}
+WRONG_SOURCE, WRONG_CLASS = YELLOW, RED
+
+
+def pair_results(
+    table: pd.DataFrame, losses: np.ndarray, overlaps: np.ndarray, mean_iou: Callable[[np.ndarray], float]
+) -> dict[str, dict[str, Any]]:
+    """``results.json``: image-wise means, the loss, and the mean IoU of all pixels; bootstrap over images."""
+    columns = {name: (table[name].to_numpy(), np.mean, over, 2000) for name, over in SCORES.items()}
+    columns["loss"] = (losses, np.mean, "mean over test images", 2000)
+    columns["mean_iou"] = (overlaps, mean_iou, "mean over classes, all test pixels together", 200)
+    results = {}
+    for name, (values, statistic, over, draws) in columns.items():
+        low, high = bootstrap(values, statistic, draws)
+        results[name] = {
+            "value": float(statistic(values)),
+            "n": len(values),
+            "low": low,
+            "high": high,
+            "interval": "95 % bootstrap",
+            "over": over,
+        }
+    return results
+
+
+def plot_pairs(images: np.ndarray, maps: np.ndarray, names: Sequence[str], num_classes: int) -> Figure:
+    """Image (N, H, W, 3), mask of the digit, and class map (N, H, W) with its two classes written on it."""
+    figure, rows = plt.subplots(3, len(images), figsize=(1.35 * len(images), 4.6), squeeze=False)
+    colours = ListedColormap([YELLOW, SKY])
+    for column, (image, classes) in enumerate(zip(images, maps, strict=True)):
+        digit = classes < num_classes
+        for ax, picture, options in zip(
+            rows[:, column],
+            (image, digit, ~digit),
+            ({}, {"cmap": "gray"}, {"cmap": colours}),
+            strict=True,
+        ):
+            ax.imshow(picture, interpolation="nearest", **options)
+            ax.set(xticks=[], yticks=[])
+            ax.grid(visible=False)
+        rows[2, column].set_xlabel(f"{names[classes.min()]} on {names[classes.max()]}", fontsize=9)
+    for ax, label in zip(rows[:, 0], ("image", "mask of the digit", "class map"), strict=True):
+        ax.set_ylabel(label)
+    legend = [Patch(color=YELLOW, label="class of the digit"), Patch(color=SKY, label="class of the photo")]
+    figure.legend(handles=legend, loc="outside lower center", ncols=2)
+    figure.suptitle("Digits on photos: what the network gets, and what it shall say", x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def plot_pair_errors(
+    cases: pd.DataFrame, images: np.ndarray, truth: np.ndarray, said: np.ndarray, num_classes: int, columns: int = 4
+) -> Figure:
+    """Rows of ``cases`` as grey images (M, H, W, 3) uint8; wrong pixels are filled by the kind of mistake."""
+    legend = [
+        Patch(color=WRONG_SOURCE, alpha=0.6, label="digit and photo confused"),
+        Patch(color=WRONG_CLASS, alpha=0.6, label="wrong class"),
+    ]
+    figure, places = grid(len(cases), columns, "Worst, median and best test images", legend, side=2.3)
+    for ax, row, image, true, answer in zip(places, cases.itertuples(), images, truth, said, strict=False):
+        show(ax, image, grey=True)
+        other = (true < num_classes) != (answer < num_classes)
+        fill(ax, other, WRONG_SOURCE)
+        fill(ax, ~other & (true != answer), WRONG_CLASS)
+        ax.set_title(
+            f"{row.case}: {row.digit} on {row.photo}\nsaid {row.said_digit} on {row.said_photo}, "
+            f"{100 * row.pixel_accuracy:.0f} %",
+            fontsize=8,
+            loc="center",
+        )
+    return figure
+
+
+def plot_confusion_blocks(confusion: pd.DataFrame, num_classes: int) -> Figure:
+    """Two confusion matrices in percent of each true class: among the digits and among the photos."""
+    shares = 100 * confusion.div(confusion.sum(axis=1).clip(lower=1), axis=0)
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5.2))
+    for ax, part, title in zip(axes, (slice(num_classes), slice(num_classes, None)), ("Digits", "Photos"), strict=True):
+        block = shares.iloc[part, part].to_numpy()
+        wrong = np.where(np.eye(len(block), dtype=bool), 0, block)
+        ax.imshow(wrong, cmap="Oranges", vmax=max(1.0, wrong.max()))
+        for (row, column), value in np.ndenumerate(block):
+            if value >= 0.5 and num_classes <= 20:
+                colour = "white" if row != column and value > 0.6 * wrong.max() else "black"
+                weight = "bold" if row == column else "normal"
+                ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color=colour, weight=weight)
+        names = shares.index[part]
+        ax.set_xticks(range(len(names)), names, rotation=0 if max(map(len, names)) < 4 else 90)
+        ax.set_yticks(range(len(names)), names)
+        ax.set(xlabel="predicted", ylabel="true", title=f"{title}: % of the pixels of a true class")
+        ax.grid(visible=False)
+    return figure
+
+
+def plot_limits(limits: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Pixel accuracy of the predictors of ``what_limits``; those of the network itself are darker."""
+    ax = axes_for(ax, 8.0, 3.0)
+    own = limits["predictor"].str.startswith("this network")
+    colours = [BLUE if mine else SKY for mine in own]
+    ax.barh(limits["predictor"], 100 * limits["pixel accuracy"], color=colours, edgecolor="white")
+    for place, value in enumerate(limits["pixel accuracy"]):
+        ax.text(100 * value + 0.8, place, f"{100 * value:.1f}", va="center", fontsize=9)
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 110), xlabel="pixel accuracy (%)", title="What limits the score")
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def pairs_words(table: pd.DataFrame) -> str:
+    """Which digit lies on which photo in the images that are shown: columns digit, photo, digit_share."""
+    named = ", ".join(f"{row.digit} on {row.photo}" for row in table.itertuples())
+    return f"{named}. The digit takes {percent(table['digit_share'].mean())} of these pixels."
+
+
+def limits_words(limits: pd.DataFrame) -> str:
+    """Which of the two sub-tasks costs more, by the table of ``what_limits``."""
+    at = limits.set_index("predictor")["pixel accuracy"]
+    mine, masked, classed = (
+        at[name] for name in ("this network", "this network, told the mask", "this network's mask, told both classes")
+    )
+    limit = "the class" if 1 - masked > 1 - classed else "the mask"
+    return (
+        f"This network is right about {percent(mine)} of the pixels. Told which pixels are the digit's, it would be "
+        f"right about {percent(masked)}; told both classes, so that only its mask counts, about {percent(classed)}. "
+        f"What limits it is **{limit}**."
+    )
+
+
+def confusion_words(confusion: pd.DataFrame, num_classes: int) -> str:
+    """How many pixels cross from the one block to the other, and the most frequent mistake within each."""
+    counts = confusion.to_numpy()
+    crossed = counts[:num_classes, num_classes:].sum() + counts[num_classes:, :num_classes].sum()
+    parts = [f"{percent(crossed / counts.sum())} of the pixels are taken for digit instead of photo, or the reverse"]
+    for title, part in (("digits", slice(num_classes)), ("photos", slice(num_classes, None))):
+        block = confusion.iloc[part, part]
+        wrong = block.to_numpy() * ~np.eye(len(block), dtype=bool)
+        row, column = np.unravel_index(wrong.argmax(), wrong.shape)
+        if wrong.any():
+            mistake = f"{block.index[row]} called {block.columns[column]}"
+            parts.append(f"among the {title} the most frequent mistake is {mistake}")
+    return "; ".join(parts) + "."
+
+
+def results_words(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The scores in a sentence."""
+    value = {name: percent(result["value"]) for name, result in results.items() if name.endswith("accuracy")}
+    return (
+        f"**{value['pixel_accuracy']} of the pixels are right**: {value['digit_accuracy']} of the digit's, "
+        f"{value['photo_accuracy']} of the photo's. Digit and photo are told apart on "
+        f"{value['source_accuracy']} of the pixels."
+    )
+
+
+def rivals_words(names: tuple[str, str], tables: tuple[pd.DataFrame, pd.DataFrame]) -> str:
+    """The paired difference of two networks over the test images, with its interval."""
+    gap = (tables[0]["pixel_accuracy"] - tables[1]["pixel_accuracy"]).to_numpy()
+    low, high = bootstrap(gap)
+    return (
+        f"`{names[0]}` gets {100 * gap.mean():+.2f} points of pixel accuracy against `{names[1]}` (95 % bootstrap "
+        f"over {len(gap):,} images: {100 * low:+.2f} to {100 * high:+.2f}). This is one training of each: another seed "
+        f"moves both."
+    )
+
+
+def cases_words(cases: pd.DataFrame) -> str:
+    """The images that are shown, by case."""
+    said = [
+        f"{row.case}: {row.digit} on {row.photo}, said {row.said_digit} on {row.said_photo}, "
+        f"{percent(row.pixel_accuracy)}"
+        for row in cases.itertuples()
+    ]
+    return f"Test images with their wrong pixels marked. {'; '.join(said)}."
