@@ -1,0 +1,227 @@
+"""Lab 5: digits on photos, the network with two decoders, and scores worked out by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import params_of
+from torch import nn
+
+from labkit.data import composite
+from labkit.data.composite import DigitOnPhoto, digits_of_size
+from labkit.data.loading import Split
+from labkit.errors import DataError, RequestError
+from labkit.labs import digit_on_photo as lab
+from labkit.labs import pair_scoring
+from labkit.labs.pair_scoring import ClassMaps
+from labkit.models import TwoDecoderNet, architecture, count_parameters
+from labkit.models.two_decoder import log_joint, outer_product
+from labkit.results import pairs
+from labkit.training.losses import cross_entropy
+from labkit.training.metrics import accuracy
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root where both samples are made."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def data(root: Path) -> lab.Data:
+    params = params_of("05", data_root=str(root), limit=200)
+    return lab.load_data(params, lab.find_data(params))
+
+
+def strokes(count: int, size: int) -> Split:
+    """Digits with one vertical stroke, as many classes as digits."""
+    images = torch.zeros(count, 1, size, size, dtype=torch.uint8)
+    images[..., size // 2] = 200
+    return Split(images, torch.arange(count), np.arange(count))
+
+
+def test_every_image_has_exactly_two_classes_a_digits_and_a_photos(data: lab.Data) -> None:
+    for classes in (*data.val.targets, *data.test.targets):
+        digit, photo = torch.unique(classes)
+        assert digit < 10 <= photo < 20
+
+
+@pytest.mark.parametrize("ink", composite.INKS)
+@pytest.mark.parametrize("place", composite.PLACES)
+def test_a_pair_follows_from_seed_epoch_and_photo_alone(ink: str, place: str) -> None:
+    lay = DigitOnPhoto(strokes(5, 12), 5, place, ink)
+    photos, labels, samples = torch.rand(8, 3, 16, 16), torch.arange(8) % 5, np.arange(8) + 100
+    images, classes = lay(photos, labels, 3, 1, samples)
+    some = [6, 2]
+    again = lay(photos[some], labels[some], 3, 1, samples[some])
+    assert torch.equal(images[some], again[0])
+    assert torch.equal(classes[some], again[1])
+    for seed, epoch in ((4, 1), (3, 2)):
+        assert not torch.equal(classes, lay(photos, labels, seed, epoch, samples)[1])
+    digit = classes < 5
+    assert torch.equal(digit.sum(dim=(1, 2)), torch.full((8,), 12))  # the stroke, whole, wherever it lies
+    assert torch.equal(classes[~digit].view(8, -1)[:, 0], 5 + labels)
+    assert torch.equal(images.movedim(1, -1)[~digit], photos.movedim(1, -1)[~digit])  # the photo is as it was
+    columns = {int(m.any(dim=0).nonzero()[0]) for m in digit}
+    assert columns == {8} if place == "centre" else len(columns) > 1
+
+
+def test_ink_covers_as_it_is_opaque() -> None:
+    photos = torch.full((1, 3, 16, 16), 0.5)
+    for ink, value in (("white", 0.5 + 0.5 * 200 / 255), ("black", 0.5 - 0.5 * 200 / 255)):
+        image, classes = DigitOnPhoto(strokes(1, 12), 1, "centre", ink)(
+            photos, torch.zeros(1).long(), 0, 0, np.arange(1)
+        )
+        assert torch.allclose(image[0, :, classes[0] == 0], torch.tensor(value))
+
+
+def test_digits_of_one_part_stay_in_it_and_test_pairs_stay_the_same(root: Path) -> None:
+    one, other = (params_of("05", data_root=str(root), limit=0, seed=seed) for seed in (0, 1))
+    source = lab.find_data(one)
+    first, second = lab.load_data(one, source), lab.load_data(other, source)
+    assert torch.equal(first.test.images, second.test.images)
+    assert torch.equal(first.test.targets, second.test.targets)
+    assert first.digits == {"train": 1293, "val": 144, "test": 360}
+    assert set(first.train.samples).isdisjoint(first.val.samples)
+    assert len(first.facts()["class_names"]) == 20
+
+
+def test_training_pairs_differ_between_epochs_and_not_between_workers(root: Path) -> None:
+    params = params_of("05", data_root=str(root), limit=60)
+    data = lab.load_data(params, lab.find_data(params))
+    train = lab.batches(params, data.train, lab.preprocessing(params, data), data.compose)
+    epochs = [[classes for _, classes in train.from_step(epoch)] for epoch in (0, 0, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(*epochs[:2], strict=True))
+    train.workers = 2
+    assert all(torch.equal(a, b) for a, (_, b) in zip(epochs[0], train.from_step(0), strict=True))
+    assert not torch.equal(epochs[0][0], epochs[2][0])
+
+
+def test_a_blank_digit_is_refused_and_sizes_are_kept() -> None:
+    digits = strokes(3, 28)
+    assert digits_of_size(digits, 20).images.shape == (3, 1, 20, 20)
+    digits.images[1] = 0
+    with pytest.raises(DataError, match="Digit 1 is blank"):
+        digits_of_size(digits, 20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"digit_size": 33}, "more than fits an image_size of 32"),
+        ({"crop": 32}, "more than fits"),
+        ({"rival": "two_decoders"}, "like 'model'"),
+        ({"ink": "red"}, "must be one of 'white', 'black', 'colour'"),
+    ],
+)
+def test_what_does_not_fit_together_is_said(changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(RequestError, match=sentence):
+        params_of("05", **changes)
+
+
+def test_auto_mixes_no_sample_with_real_data(tmp_path: Path) -> None:
+    from conftest import write_idx
+
+    source = composite.find(write_idx(tmp_path), "auto")  # digits are there, photos are not
+    assert (source.kind, [part.kind for part in source.sources]) == ("sample", ["sample", "sample"])
+    with pytest.raises(DataError, match="No folder cifar-10-batches-py"):
+        composite.find(tmp_path, "official")
+
+
+NETWORKS = [{}, {"decoders": 1}, {"joint": "log_softmax"}]
+
+
+@pytest.mark.parametrize("options", NETWORKS, ids=lambda o: str(o.get("decoders", o.get("joint", "report"))))
+def test_the_contract_of_a_network_with_two_answers(options: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    model = TwoDecoderNet(3, 4, width=8, **options)
+    for size in ((32, 32), (1, 1), (13, 7)):
+        assert model.eval()(torch.rand(2, 3, *size)).shape == (2, 8, *size)
+    assert architecture(model, (3, 32, 32))["parameters"].sum() == count_parameters(model)
+    images, classes = torch.rand(4, 3, 16, 16), torch.arange(4)[:, None, None].repeat(1, 16, 16)
+    classes = torch.where(torch.arange(16) < 8, classes, 4 + classes)
+    images[..., :8] += 1 + torch.arange(4.0)[:, None, None, None]
+    model.train()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(80):
+        optimiser.zero_grad()
+        cross_entropy(model(images), classes).mean().backward()
+        optimiser.step()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    assert accuracy(model(images), classes).mean() > 0.9
+
+
+def test_two_decoders_have_one_more_and_the_reports_widths() -> None:
+    two, one = TwoDecoderNet(), TwoDecoderNet(decoders=1)
+    assert count_parameters(two) - count_parameters(one) == count_parameters(one.decoders[0])
+    levels = [level[0].out_channels for level in two.encoder]
+    assert levels == [32, 64, 128, 256]
+
+
+def test_the_joint_is_a_distribution_and_the_product_is_not() -> None:
+    source, kind = torch.randn(2, 2, 3, 3), torch.randn(2, 10, 3, 3)
+    p = log_joint(source, kind).exp()
+    assert torch.allclose(p.sum(dim=1), torch.ones(2, 3, 3))
+    assert torch.allclose(p[:, 10:].sum(dim=1), source.softmax(dim=1)[:, 1])
+    assert torch.allclose(outer_product(source, kind)[:, 13], source[:, 1] * kind[:, 3])
+
+
+def test_losses_and_accuracy_of_pixels_are_means_over_an_image() -> None:
+    logits, classes = torch.randn(3, 5, 4, 6), torch.randint(0, 5, (3, 4, 6))
+    expected = nn.functional.cross_entropy(logits, classes, reduction="none").mean(dim=(1, 2))
+    assert torch.allclose(cross_entropy(logits, classes), expected)
+    assert torch.allclose(accuracy(logits, classes), (logits.argmax(1) == classes).float().mean(dim=(1, 2)))
+
+
+def by_hand() -> ClassMaps:
+    """Two images of 2 × 4 pixels, K = 2: in the first the digit's class is wrong, in the second one pixel's source."""
+    truth = torch.tensor([[[0, 0, 3, 3]] * 2, [[1, 2, 2, 2]] * 2])
+    said = torch.tensor([[[1, 1, 3, 3]] * 2, [[1, 2, 2, 2], [2, 2, 2, 3]]])
+    digit, photo = torch.tensor([[[1] * 4] * 2, [[1] * 4] * 2]), torch.tensor([[[3] * 4] * 2, [[2] * 4] * 2])
+    return ClassMaps(truth, said, digit, photo, 2)
+
+
+def test_scores_by_hand() -> None:
+    maps, names = by_hand(), ["0", "1", "cat", "ship"]
+    table = pair_scoring.pixel_table(maps, np.array([7, 9]), names)
+    assert table["pixel_accuracy"].tolist() == [0.5, 0.75]
+    assert table["digit_accuracy"].tolist() == [0.0, 0.5]
+    assert table["photo_accuracy"].tolist() == pytest.approx([1.0, 5 / 6])
+    assert table["source_accuracy"].tolist() == [1.0, 7 / 8]
+    assert table[["digit", "photo", "said_digit", "said_photo"]].to_numpy().tolist() == [
+        ["0", "ship", "1", "ship"],
+        ["1", "cat", "1", "cat"],
+    ]
+    limits = pair_scoring.what_limits(maps).set_index("predictor")["pixel accuracy"]
+    assert limits["this network"] == pytest.approx(10 / 16)
+    assert limits["this network, told the mask"] == pytest.approx(12 / 16)
+    assert limits["this network's mask, told both classes"] == pytest.approx(15 / 16)
+    assert limits["knows the mask and the digit, guesses the photo"] == pytest.approx(6 / 16 + 10 / 16 / 2)
+    assert limits["always the most frequent class"] == pytest.approx(6 / 16)
+    iou = pair_scoring.mean_iou(pair_scoring.overlap_counts(maps))
+    assert iou == pytest.approx(np.mean([0 / 4, 1 / 6, 5 / 7, 4 / 5]))
+    confusion = pair_scoring.pixel_confusion(maps, names)
+    assert confusion.to_numpy().tolist() == [[0, 4, 0, 0], [0, 1, 1, 0], [0, 0, 5, 1], [0, 0, 0, 4]]
+    assert "6.25 % of the pixels are taken for digit" in pairs.confusion_words(confusion, 2)
+    assert "What limits it is **the class**" in pairs.limits_words(pair_scoring.what_limits(maps))
+
+
+def test_results_have_what_the_frame_expects() -> None:
+    maps = by_hand()
+    table = pair_scoring.pixel_table(maps, np.arange(2), ["0", "1", "cat", "ship"])
+    results = pairs.pair_results(table, np.ones(2), pair_scoring.overlap_counts(maps), pair_scoring.mean_iou)
+    assert {"pixel_accuracy", "digit_accuracy", "photo_accuracy", "source_accuracy", "mean_iou", "loss"} == set(results)
+    assert results["pixel_accuracy"]["value"] == pytest.approx(0.625)
+    assert all(r["low"] <= r["value"] <= r["high"] for r in results.values())
+    assert "+0.00 points" in pairs.rivals_words(("a", "b"), (table, table))
+
+
+def test_figures_show_what_the_tables_say() -> None:
+    limits = pd.DataFrame({"predictor": ["a guess", "this network"], "pixel accuracy": [0.1, 0.7]})
+    assert [bar.get_width() for bar in pairs.plot_limits(limits).patches] == pytest.approx([10, 70])
+    confusion = pair_scoring.pixel_confusion(by_hand(), ["0", "1", "cat", "ship"])
+    left, right = pairs.plot_confusion_blocks(confusion, 2).axes
+    assert [text.get_text() for text in left.texts] == ["100", "50"]
+    assert [text.get_text() for text in right.texts] == ["83", "17", "100"]

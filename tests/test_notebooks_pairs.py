@@ -1,0 +1,76 @@
+"""Notebooks 04 and 05 executed for real, and their networks used on a picture."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from test_notebooks_masks import labkit, only_run, options
+
+from labkit.cli import app
+from labkit.results.run import read_manifest
+
+STEMS = {"04": "04_block_cnn", "05": "05_digit_on_photo"}
+TINY = {
+    "04": {"limit": 200, "epochs": 2, "blocks": 2, "width": 4},
+    "05": {"limit": 120, "epochs": 2, "width": 4},
+}
+FIGURES = {
+    "04": ["images", "curves", "stops", "per_class", "confusion", "block_maps", "mistakes"],
+    "05": ["pairs", "epochs", "curves", "rivals", "limits", "confusion", "overlays"],
+}
+
+
+@pytest.fixture(scope="module", params=["04", "05"])
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A run on the sample."""
+    number, out = request.param, tmp_path_factory.mktemp("runs")
+    finished = labkit("run", number, *options(TINY[number]), "--data", tmp_path_factory.mktemp("data"), "--out", out)
+    assert finished.returncode == 0, finished.stderr
+    return number, only_run(out, STEMS[number])
+
+
+def test_the_run_folder_is_complete(done: tuple[str, Path]) -> None:
+    number, folder = done
+    manifest = read_manifest(folder)
+    assert (manifest["status"], manifest["data"]["kind"]) == ("completed", "sample")
+    assert len(manifest["data"]["class_names"]) == {"04": 10, "05": 20}[number]
+    results = json.loads((folder / "results.json").read_text("utf-8"))
+    per_image = pd.read_csv(folder / "per_image.csv")
+    metric, column = {"04": ("accuracy", "correct"), "05": ("pixel_accuracy", "pixel_accuracy")}[number]
+    assert results[metric]["value"] == pytest.approx(per_image[column].mean())
+    for name in FIGURES[number]:
+        for form in ("png", "pdf", "svg", "csv", "alt.txt"):
+            assert (folder / "figures" / f"{name}.{form}").stat().st_size > 20
+    if number == "05":
+        assert len(pd.read_csv(folder / "one_decoder" / "history.csv")) == 2
+
+
+def test_the_executed_notebook_is_clean_and_its_pictures_speak(done: tuple[str, Path]) -> None:
+    number, folder = done
+    cells = json.loads((folder / "notebook.ipynb").read_text("utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == len(FIGURES[number])
+    assert all(len(output["metadata"]["image/png"]["alt"]) > 40 for output in pictures)
+    assert not [output for output in outputs if output["output_type"] == "stream" and output["name"] == "stderr"]
+    assert "not comparable: sample data" in json.dumps(outputs)
+
+
+def test_the_network_answers_for_a_picture(done: tuple[str, Path], tmp_path: Path) -> None:
+    number, folder = done
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 41, 3), dtype=np.uint8))
+    picture.save(tmp_path / "a.png")
+    words = ["predict", "--run", str(folder), "--image", str(tmp_path / "a.png")]
+    said = CliRunner().invoke(app, words + ["--output", str(tmp_path / "mask.png")] * (number == "05"))
+    assert said.exit_code == 0, said.output
+    names = read_manifest(folder)["data"]["class_names"]
+    if number == "04":
+        assert said.output.split("a.png")[1].split()[0] in names
+    else:
+        digit, on, photo = said.output.split("a.png")[1].split(",")[0].split()
+        assert (digit in names[:10], on, photo in names[10:]) == (True, "on", True)
+        assert Image.open(tmp_path / "mask.png").size == (41, 50)
