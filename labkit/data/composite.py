@@ -73,10 +73,13 @@ class DigitOnPhoto:
         draws = uniform(seed, epoch, samples, PHOTO_DRAWS + 6)[:, PHOTO_DRAWS:]
         chosen = (draws[:, 0] * len(self.digits)).long()
         alpha = self.laid_down(self.digits.images[chosen].float() / 255, draws[:, 1:3], photos.shape[-2:])
-        colour = {"white": torch.ones, "black": torch.zeros}.get(self.ink, lambda *shape: draws[:, 3:])(len(photos), 3)
-        images = (1 - alpha) * photos + alpha * colour[:, :, None, None]
+        images = (1 - alpha) * photos + alpha * self.colours(draws[:, 3:])[..., None, None]
         classes = torch.where(ink_mask(alpha)[:, 0], *(self.numbers(chosen, labels)[..., None, None]))
         return images, classes
+
+    def colours(self, draws: Tensor) -> Tensor:
+        """The ink of each image in red, green and blue, (N, 3), from draws (N, 3) in [0, 1)."""
+        return draws if self.ink == "colour" else torch.full_like(draws, float(self.ink == "white"))
 
     def laid_down(self, digits: Tensor, where: Tensor, shape: tuple[int, int]) -> Tensor:
         """Digits (N, 1, s, s) on an empty sheet of ``shape``, at ``where`` (N, 2) in [0, 1): opacity (N, 1, H, W)."""

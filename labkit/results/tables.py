@@ -218,5 +218,5 @@ def verdict(claim: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 def progress_formats(metric: str) -> dict[str, str]:
     """How the columns of ``progress_table`` are printed."""
-    scores = dict.fromkeys([f"train_{metric}", f"val_{metric}"], "percent" if metric == "accuracy" else "loss")
+    scores = dict.fromkeys([f"train_{metric}", f"val_{metric}"], "percent" if metric.endswith("accuracy") else "loss")
     return {"train_loss": "loss", "val_loss": "loss", "learning_rate": "rate", **scores}
