@@ -225,3 +225,11 @@ def test_figures_show_what_the_tables_say() -> None:
     left, right = pairs.plot_confusion_blocks(confusion, 2).axes
     assert [text.get_text() for text in left.texts] == ["100", "50"]
     assert [text.get_text() for text in right.texts] == ["83", "17", "100"]
+
+
+def test_label_smoothing_reaches_the_objective_and_not_the_loss(root: Path) -> None:
+    params = params_of("05", data_root=str(root), label_smoothing=0.2)
+    recipe = lab.build_recipe(params, lab.build_model(params))
+    logits, classes = 5 * torch.randn(2, 20, 4, 4), torch.randint(0, 20, (2, 4, 4))
+    assert torch.equal(recipe.objective(logits, classes), cross_entropy(logits, classes, 0.2))
+    assert torch.equal(recipe.loss(logits, classes), cross_entropy(logits, classes))

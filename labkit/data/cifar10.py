@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
+from PIL import Image
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import download_and_extract_archive
 
@@ -163,9 +164,7 @@ def _load_batches(source: Source, size: int) -> tuple[Split, Split]:
 
 
 def _resized(images: np.ndarray, size: int) -> torch.Tensor:
-    if images.shape[-1] != size:
-        from PIL import Image  # as the images of a tree are resized
-
+    if images.shape[-1] != size:  # as the images of a tree are resized
         images = np.stack([fitted(Image.fromarray(i.transpose(1, 2, 0)), size).transpose(2, 0, 1) for i in images])
     return torch.from_numpy(images)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from labkit.data import cifar10, mnist
 from labkit.data.augment import Augmentation
-from labkit.data.loading import Batches, Preprocessing, Split, channel_statistics
+from labkit.data.loading import Batches, Preprocessing, Split
 from labkit.data.sources import Source
 from labkit.errors import DataError
 from labkit.labs import classification
@@ -107,8 +107,7 @@ def build_model(params: Parameters, name: str = "", fetch: bool = True) -> Block
 
 def preprocessing(params: Parameters, data: Data) -> Preprocessing:
     """Size, and mean and standard deviation of each channel of the training images."""
-    mean, std = channel_statistics(data.train.images)
-    return Preprocessing(params.image_size, mean, tuple(max(value, 1e-6) for value in std))
+    return classification.preprocessing(params, data.train.images)
 
 
 def augmentation(params: Parameters) -> Augmentation:

@@ -4,10 +4,10 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from labkit.data.augment import Augmentation
-from labkit.data.loading import Batches, Preprocessing, Split, limited, split_off_validation
+from labkit.data.loading import Batches, Preprocessing, Split, channel_statistics, limited, split_off_validation
 from labkit.errors import DataError
 from labkit.labs import common
 from labkit.labs.parameters import TrainingParameters, choice, real, switch, whole
@@ -21,7 +21,7 @@ METRIC = "accuracy"
 
 
 class ClassificationParameters(TrainingParameters):
-    """What labs 1 and 4 have in common."""
+    """What labs 1, 4 and 5 have in common."""
 
     limit: whole(0, 10_000_000, "at most so many training images, and as many test images; 0: all")
     validation_share: real(0, 0.9, "share of the training images that chooses the best epoch", above=True)
@@ -77,8 +77,16 @@ def batches(
     )
 
 
-def build_recipe(params: ClassificationParameters, model: nn.Module, stop_early: Stop = never) -> Recipe:
-    """Cross-entropy and accuracy, with the optimiser and schedule that the parameters ask for."""
+def preprocessing(params: ClassificationParameters, images: Tensor) -> Preprocessing:
+    """The size that the parameters ask for, and mean and standard deviation of each channel of ``images``."""
+    mean, std = channel_statistics(images)
+    return Preprocessing(params.image_size, mean, tuple(max(value, 1e-6) for value in std))
+
+
+def build_recipe(
+    params: ClassificationParameters, model: nn.Module, stop_early: Stop = never, metric_name: str = METRIC
+) -> Recipe:
+    """Cross-entropy and accuracy, of images or of pixels, with the optimiser and schedule of the parameters."""
     smoothed = functools.partial(cross_entropy, label_smoothing=params.label_smoothing)
     return common.build_recipe(
         params,
@@ -86,6 +94,6 @@ def build_recipe(params: ClassificationParameters, model: nn.Module, stop_early:
         objective=smoothed,
         loss=cross_entropy,
         metric=accuracy,
-        metric_name=METRIC,
+        metric_name=metric_name,
         stop_early=stop_early,
     )

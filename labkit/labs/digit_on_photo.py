@@ -11,17 +11,15 @@ from torch import nn
 from labkit.data import cifar10, composite, mnist
 from labkit.data.augment import Augmentation
 from labkit.data.composite import DigitOnPhoto, digits_of_size
-from labkit.data.loading import Batches, Preprocessing, Split, channel_statistics, split_off_validation
+from labkit.data.loading import Batches, Preprocessing, Split, split_off_validation
 from labkit.data.sources import Source
 from labkit.errors import DataError
-from labkit.labs import classification, common
+from labkit.labs import classification
 from labkit.labs.classification import ClassificationParameters
 from labkit.labs.parameters import choice, whole
 from labkit.models.two_decoder import TwoDecoderNet
 from labkit.paths import data_root, data_root_is_named
 from labkit.training.loop import Recipe
-from labkit.training.losses import cross_entropy
-from labkit.training.metrics import accuracy
 
 NOTEBOOK = "05_digit_on_photo"
 METRIC = "pixel_accuracy"
@@ -117,8 +115,7 @@ def build_model(params: Parameters, name: str = "", fetch: bool = True) -> TwoDe
 
 def preprocessing(params: Parameters, data: Data) -> Preprocessing:
     """Size, and mean and standard deviation of each channel of the validation pairs."""
-    mean, std = channel_statistics(data.val.images)
-    return Preprocessing(params.image_size, mean, tuple(max(value, 1e-6) for value in std))
+    return classification.preprocessing(params, data.val.images)
 
 
 def batches(params: Parameters, split: Split, preparation: Preprocessing, compose: Callable | None = None) -> Batches:
@@ -128,6 +125,4 @@ def batches(params: Parameters, split: Split, preparation: Preprocessing, compos
 
 def build_recipe(params: Parameters, model: nn.Module) -> Recipe:
     """Cross-entropy over the 2·K classes of each pixel; the share of right pixels chooses the epoch."""
-    return common.build_recipe(
-        params, model, objective=cross_entropy, loss=cross_entropy, metric=accuracy, metric_name=METRIC
-    )
+    return classification.build_recipe(params, model, metric_name=METRIC)
