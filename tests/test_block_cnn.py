@@ -79,9 +79,10 @@ def test_another_number_of_classes_is_said(tmp_path: object) -> None:
 def test_mnist_has_one_channel_and_its_digits_for_names(tmp_path: object) -> None:
     root = write_idx(tmp_path, train=60)
     params = params_of("04", data_root=str(root), dataset="mnist", image_size=28, blocks=1)
-    data = lab.load_data(params, lab.find_data(params))
+    source = lab.find_data(params)
+    data = lab.load_data(params, source)
     assert data.class_names == list("0123456789")
-    assert json.loads(json.dumps(data.facts()))["counts"] == {"train": 48, "validation": 12, "test": 20}
+    assert json.loads(json.dumps(data.facts(source)))["counts"] == {"train": 48, "validation": 12, "test": 20}
     images, _ = next(lab.batches(params, data.train, lab.preprocessing(params, data), train=True).from_step(0))
     assert lab.build_model(params)(images).shape == (32, 10)
 

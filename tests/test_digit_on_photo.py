@@ -85,7 +85,7 @@ def test_digits_of_one_part_stay_in_it_and_test_pairs_stay_the_same(root: Path) 
     assert torch.equal(first.test.targets, second.test.targets)
     assert first.digits == {"train": 1293, "val": 144, "test": 360}
     assert set(first.train.samples).isdisjoint(first.val.samples)
-    assert len(first.facts()["class_names"]) == 20
+    assert len(first.facts(source)["class_names"]) == 20
 
 
 def test_training_pairs_differ_between_epochs_and_not_between_workers(root: Path) -> None:

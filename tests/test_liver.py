@@ -39,17 +39,18 @@ def test_slices_of_one_patient_are_one_volume() -> None:
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_patient_is_in_one_part_only(root: Path, number: int) -> None:
     params = liver_params(root, validation_volume=number)
-    data = lab.load_data(params, lab.find_data(params))
+    source = lab.find_data(params)
+    data = lab.load_data(params, source)
     groups = {name: {data.groups[i] for i in split.samples} for name, split in data.parts().items()}
     assert groups["validation"] == {f"patient {number}"}
     assert groups["training"] == {"patient 1", "patient 2", "patient 3"} - groups["validation"]
     assert groups["test"] == {"test patient"}
-    assert data.facts()["counts"] == {
+    assert data.facts(source)["counts"] == {
         "train": 15 - (6, 5, 4)[number - 1],
         "validation": (6, 5, 4)[number - 1],
         "test": 3,
     }
-    assert data.facts()["groups"]["validation"] == [f"patient {number}"]
+    assert data.facts(source)["groups"]["validation"] == [f"patient {number}"]
 
 
 def test_a_leaky_split_is_one_parameter_away_and_still_disjoint(root: Path) -> None:

@@ -27,9 +27,9 @@ def test_the_official_lists_make_the_parts(root: Path) -> None:
     source = lab.find_data(params)
     assert (source.kind, source.verified, source.complete) == ("official", False, False)
     data = lab.load_data(params, source)
-    assert data.facts()["counts"] == {"train": 11, "validation": 3, "test": 6}
+    assert data.facts(source)["counts"] == {"train": 11, "validation": 3, "test": 6}
     assert {data.names[i] for i in data.test.samples} == {name for name, _ in pets.names_in(root, "test")}
-    assert data.facts()["groups"]["test"] == ["Big_Cat", "dog"]
+    assert data.facts(source)["groups"]["test"] == ["Big_Cat", "dog"]
     assert data.train.images.shape == (11, 3, 64, 64)
     assert data.obstacle(source) == "these files are not the published ones"
 

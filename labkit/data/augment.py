@@ -13,6 +13,8 @@ from torch import Tensor
 
 from labkit.draws import uniform
 
+DRAWS = 9  # random numbers that Augmentation takes for each image
+
 
 def affine(images: Tensor, degrees: Tensor, shift_x: Tensor, shift_y: Tensor, scale: Tensor) -> Tensor:
     """Rotate, shift and scale each image about its centre, bilinear, black outside.
@@ -54,6 +56,21 @@ def cut(images: Tensor, right: Tensor, down: Tensor, shape: tuple[int, int]) -> 
     return images[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
+def erased(images: Tensor, right: Tensor, down: Tensor, side: int) -> Tensor:
+    """Cover a square of ``side`` pixels of each image (N, C, H, W) with the image's mean colour.
+
+    ``right`` and ``down`` (N,) int64 are the square's centre; what lies beyond the edge covers nothing. Cutout: DeVries
+    and Taylor 2017, https://arxiv.org/abs/1708.04552.
+    """
+    places = (
+        torch.arange(length) - centre[:, None] + side // 2  # 0 to side - 1 within the square
+        for length, centre in zip(images.shape[-2:], (down, right), strict=True)
+    )
+    rows, columns = ((place >= 0) & (place < side) for place in places)
+    covered = (rows[:, :, None] & columns[:, None, :])[:, None]
+    return torch.where(covered, images.mean(dim=(2, 3), keepdim=True), images)
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """What may happen to a training image: each range is drawn from uniformly, once per image and epoch."""
@@ -63,6 +80,7 @@ class Augmentation:
     scale: float = 0.0  # scaled by 1 / (1 + scale) … 1 + scale, evenly in the logarithm
     flip: bool = False  # left-right, every second image
     crop: int = 0  # moved by up to so many whole pixels each way, the edge mirrored
+    erase: int = 0  # side of a square that is covered, somewhere in the image
 
     def __call__(
         self, images: Tensor, targets: Tensor, seed: int, epoch: int, samples: np.ndarray
@@ -71,7 +89,7 @@ class Augmentation:
 
         The targets (N,) stay: what may vary does not change what an image shows.
         """
-        draws = uniform(seed, epoch, samples, 7)
+        draws = uniform(seed, epoch, samples, DRAWS)
         if self.flip:
             images = torch.where((draws[:, 0] < 0.5)[:, None, None, None], images.flip(-1), images)
         if self.degrees or self.translate or self.scale:
@@ -79,6 +97,9 @@ class Augmentation:
             scale = torch.exp(zoom * math.log1p(self.scale))
             images = affine(images, rotation * self.degrees, right * self.translate, down * self.translate, scale)
         if self.crop:
-            right, down = (draws[:, 5:] * (2 * self.crop + 1)).long().unbind(1)
+            right, down = (draws[:, 5:7] * (2 * self.crop + 1)).long().unbind(1)
             images = cropped(images, right, down, self.crop)
+        if self.erase:
+            height, width = images.shape[-2:]
+            images = erased(images, (draws[:, 7] * width).long(), (draws[:, 8] * height).long(), self.erase)
         return images, targets

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from labkit.data import cifar10, mnist
-from labkit.data.augment import Augmentation, cut, resize
+from labkit.data.augment import DRAWS, Augmentation, cut, resize
 from labkit.data.loading import Split
 from labkit.data.sources import Source, check_root, fingerprint_of, takes_sample
 from labkit.draws import uniform
@@ -21,7 +21,6 @@ from labkit.errors import DataError
 
 INKS = ("white", "black", "colour")
 PLACES = ("anywhere", "centre")
-PHOTO_DRAWS = 7  # columns of draws that the photo's own augmentation uses
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class DigitOnPhoto:
         """Photos (N, 3, H, W) in [0, 1] and their labels (N,) -> images (N, 3, H, W) and class maps (N, H, W) int64."""
         if self.photo:
             photos, labels = self.photo(photos, labels, seed, epoch, samples)
-        draws = uniform(seed, epoch, samples, PHOTO_DRAWS + 6)[:, PHOTO_DRAWS:]
+        draws = uniform(seed, epoch, samples, DRAWS + 6)[:, DRAWS:]  # beside the photo's own
         chosen = (draws[:, 0] * len(self.digits)).long()
         alpha = self.laid_down(self.digits.images[chosen].float() / 255, draws[:, 1:3], photos.shape[-2:])
         images = (1 - alpha) * photos + alpha * self.colours(draws[:, 3:])[..., None, None]

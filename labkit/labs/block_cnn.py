@@ -33,6 +33,7 @@ class Parameters(ClassificationParameters):
     dataset: choice(*DATA_SETS, meaning="which data set")
     num_classes: whole(2, 1000, "classes of the data set")
     crop: whole(0, 100, "augmentation: moved by up to so many pixels, the edge mirrored")
+    erase: whole(0, 512, "augmentation: side of a square of mean colour that covers a part of the image, in pixels")
     blocks: whole(1, 8, "unit blocks, each of which halves the image")
     width: whole(0, 512, "channels of the first block; 0: growth times those of the image")
     tail: choice("halving", "pooled", meaning="what follows the blocks: layers of halving width, or one max-pool")
@@ -112,7 +113,7 @@ def preprocessing(params: Parameters, data: Data) -> Preprocessing:
 
 def augmentation(params: Parameters) -> Augmentation:
     """What may happen to a training image."""
-    return Augmentation(flip=params.flip, crop=params.crop)
+    return Augmentation(flip=params.flip, crop=params.crop, erase=params.erase)
 
 
 def batches(params: Parameters, split: Split, preparation: Preprocessing, train: bool = False) -> Batches:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from labkit.data.augment import Augmentation
 from labkit.data.loading import Batches, Preprocessing, Split, channel_statistics, limited, split_off_validation
+from labkit.data.sources import Source
 from labkit.errors import DataError
 from labkit.labs import common
 from labkit.labs.parameters import TrainingParameters, choice, real, switch, whole
@@ -37,9 +38,9 @@ class Data(Parts):
 
     class_names: list[str]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, source: Source) -> dict[str, Any]:
         """For the manifest: counts, fingerprints, and the names of the classes in the order of the logits."""
-        return super().facts() | {"class_names": self.class_names}
+        return super().facts(source) | {"class_names": self.class_names}
 
 
 def divide(params: ClassificationParameters, pool: Split, test: Split, class_names: list[str]) -> Data:

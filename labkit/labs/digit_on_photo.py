@@ -17,7 +17,7 @@ from labkit.errors import DataError
 from labkit.labs import classification
 from labkit.labs.classification import ClassificationParameters
 from labkit.labs.parameters import choice, whole
-from labkit.models.two_decoder import TwoDecoderNet
+from labkit.models.two_decoder import ImageClassNet, TwoDecoderNet
 from labkit.paths import data_root, data_root_is_named
 from labkit.training.loop import Recipe
 
@@ -27,6 +27,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "two_decoders": {},
     "one_decoder": {"decoders": 1},
     "log_softmax": {"joint": "log_softmax"},
+    "image_classes": {},
 }
 
 
@@ -62,9 +63,9 @@ class Data(classification.Data):
     compose: DigitOnPhoto  # for the training photos
     digits: dict[str, int]  # how many digits each part draws from
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, source: Source) -> dict[str, Any]:
         """For the manifest: counts, fingerprints, class names, and how many digits each part draws from."""
-        return super().facts() | {"digits": self.digits}
+        return super().facts(source) | {"digits": self.digits}
 
 
 def find_data(params: Parameters) -> Source:
@@ -107,10 +108,12 @@ def overlay(params: Parameters, digits: Split, photo: Augmentation | None = None
     return DigitOnPhoto(digits, params.num_classes, params.place, params.ink, photo)
 
 
-def build_model(params: Parameters, name: str = "", fetch: bool = True) -> TwoDecoderNet:
+def build_model(params: Parameters, name: str = "", fetch: bool = True) -> nn.Module:
     """The network ``name`` (else the one the parameters name), its weights drawn by seed; none are fetched."""
     torch.manual_seed(params.seed)
-    return TwoDecoderNet(3, params.num_classes, width=params.width, **MODELS[name or params.model])
+    name = name or params.model
+    network = ImageClassNet if name == "image_classes" else TwoDecoderNet
+    return network(3, params.num_classes, width=params.width, **MODELS[name])
 
 
 def preprocessing(params: Parameters, data: Data) -> Preprocessing:

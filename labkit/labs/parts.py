@@ -23,10 +23,11 @@ class Parts:
         """The splits by name."""
         return {"training": self.train, "validation": self.val, "test": self.test}
 
-    def facts(self) -> dict[str, Any]:
-        """For the manifest: how many images each part has, and a fingerprint of which they are."""
+    def facts(self, source: Source) -> dict[str, Any]:
+        """For the manifest: the source, how many images each part has, which they are, and what forbids comparing."""
         parts = {"train" if name == "training" else name: split for name, split in self.parts().items()}
-        return {
+        return source.facts() | {
+            "obstacle": self.obstacle(source),
             "counts": {name: len(split) for name, split in parts.items()},
             "splits": {name: split.fingerprint() for name, split in parts.items()},
         }

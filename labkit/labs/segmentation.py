@@ -12,6 +12,7 @@ from torch import nn
 
 from labkit.data.joint import POLICIES, JointAugmentation
 from labkit.data.loading import Batches, Preprocessing, Split
+from labkit.data.sources import Source
 from labkit.labs import common
 from labkit.labs.parameters import TrainingParameters, choice, real, switch, whole
 from labkit.labs.parts import Parts, disjoint, enough
@@ -97,9 +98,9 @@ class Data(Parts):
     picture: Callable[[int], np.ndarray]  # sample number -> image (H, W) or (H, W, 3), uint8
     truth: Callable[[int], np.ndarray]  # sample number -> mask (H, W), bool
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, source: Source) -> dict[str, Any]:
         """For the manifest: counts and fingerprints, and which patients or breeds each part has."""
-        facts = super().facts()
+        facts = super().facts(source)
         groups = [sorted({self.groups[i] for i in split.samples}) for split in self.parts().values()]
         return facts | {"groups": dict(zip(facts["counts"], groups, strict=True))}
 

@@ -1,9 +1,9 @@
 """Two questions about every pixel, two decoders: which of two sources is it from, and of which class is it?
 
 After the CMSC 25040 report (2023): an encoder, skips that are added, a decoder for each question, and the outer product
-of the two answers. Two choices are ours, for the report leaves them open: in a block of the decoder the transposed
-convolution changes the width, as in UNet, and the very last convolution has neither batch normalisation nor ReLU, since
-a logit must be able to be negative.
+of the two answers. Two choices are ours, for the report leaves them open: in a block of the decoder the last
+convolution changes the width, and the very last one has neither batch normalisation nor ReLU, since a logit must be
+able to be negative.
 """
 
 import torch.nn.functional as F
@@ -21,11 +21,9 @@ def up_step(in_channels: int, out_channels: int, last: bool = False) -> nn.Seque
 
     The ``last`` step of a decoder ends in plain logits.
     """
-    enlarge = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2, bias=False)
-    end = nn.Conv2d(out_channels, out_channels, 3, padding=1) if last else conv_norm_relu(out_channels, out_channels)
-    return nn.Sequential(
-        conv_norm_relu(in_channels, in_channels), enlarge, nn.BatchNorm2d(out_channels), nn.ReLU(), end
-    )
+    enlarge = nn.ConvTranspose2d(in_channels, in_channels, kernel_size=2, stride=2, bias=False)
+    end = nn.Conv2d(in_channels, out_channels, 3, padding=1) if last else conv_norm_relu(in_channels, out_channels)
+    return nn.Sequential(conv_norm_relu(in_channels, in_channels), enlarge, nn.BatchNorm2d(in_channels), nn.ReLU(), end)
 
 
 class Decoder(nn.ModuleList):
@@ -53,6 +51,16 @@ def log_joint(source: Tensor, kind: Tensor) -> Tensor:
     return (source[:, :, None] + kind[:, None]).flatten(1, 2)
 
 
+def chain_rule(source: Tensor, kind: Tensor) -> Tensor:
+    """log p(source) + log p(class | source): (N, S, H, W) and (N, S · K, h, w) -> (N, S · K, H, W).
+
+    Unlike ``log_joint`` this does not take source and class for independent. h and w are H and W, or 1: then the
+    classes are those of the whole image.
+    """
+    given = F.log_softmax(kind.unflatten(1, (source.shape[1], -1)), dim=2)
+    return (F.log_softmax(source, dim=1)[:, :, None] + given).flatten(1, 2)
+
+
 JOINTS = {"product": outer_product, "log_softmax": log_joint}
 
 
@@ -75,7 +83,7 @@ class TwoDecoderNet(nn.Module):
     ):
         super().__init__()
         widths = [width * 2**level for level in range(LEVELS)]
-        self.encoder = nn.ModuleList(DoubleConv(i, o) for i, o in zip([in_channels, *widths[:-1]], widths, strict=True))
+        self.encoder = encoder(in_channels, widths)
         self.decoders = nn.ModuleList(Decoder(widths) for _ in range(decoders))
         self.heads = nn.ModuleList(up_step(width, outputs, last=True) for outputs in (sources, num_classes))
         self.joint = JOINTS[joint]
@@ -83,11 +91,46 @@ class TwoDecoderNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, sources · num_classes, H, W) logits."""
-        height, width = x.shape[-2:]
-        x, levels = pad_to_multiple(x, 2**LEVELS), []
-        for level in self.encoder:
-            x = F.max_pool2d(level(x), 2)  # (N, width · 2^level, H / 2, W / 2)
-            levels.append(x)
+        levels = encoded(self.encoder, x)
         decoded = [decoder(levels) for decoder in self.decoders]
         source, kind = (head(decoded[i % len(decoded)]).float() for i, head in enumerate(self.heads))
-        return self.joint(source, kind)[..., :height, :width]
+        return self.joint(source, kind)[..., : x.shape[-2], : x.shape[-1]]
+
+
+class ImageClassNet(nn.Module):
+    """Ours: a decoder says which source each pixel is from; the class of each source is asked of the whole image.
+
+    All pixels of a source have one class, so a classifier on the largest value of each of the deepest channels answers
+    for them at once, and the decoder is left with what differs from pixel to pixel. Same images, logits and encoder as
+    in ``TwoDecoderNet``.
+    """
+
+    def __init__(self, in_channels: int = 3, num_classes: int = 10, sources: int = 2, width: int = 32):
+        super().__init__()
+        widths = [width * 2**level for level in range(LEVELS)]
+        self.encoder = encoder(in_channels, widths)
+        self.decoder = Decoder(widths)
+        self.head = up_step(width, sources, last=True)
+        self.classifier = nn.Linear(widths[-1], sources * num_classes)
+        self.apply(init_he)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, sources · num_classes, H, W) logits."""
+        levels = encoded(self.encoder, x)
+        kind = self.classifier(levels[-1].amax(dim=(2, 3))).float()  # (N, sources · num_classes)
+        source = self.head(self.decoder(levels)).float()
+        return chain_rule(source, kind[..., None, None])[..., : x.shape[-2], : x.shape[-1]]
+
+
+def encoder(in_channels: int, widths: list[int]) -> nn.ModuleList:
+    """One pair of convolutions a level."""
+    return nn.ModuleList(DoubleConv(i, o) for i, o in zip([in_channels, *widths[:-1]], widths, strict=True))
+
+
+def encoded(levels: nn.ModuleList, x: Tensor) -> list[Tensor]:
+    """The output of each level after its max-pool: (N, width · 2^level, H / 2^(level + 1), W / 2^(level + 1))."""
+    x, outputs = pad_to_multiple(x, 2 ** len(levels)), []
+    for level in levels:
+        x = F.max_pool2d(level(x), 2)
+        outputs.append(x)
+    return outputs
