@@ -1,0 +1,190 @@
+"""Finished runs, read back from their folders. What is not a finished run is named with the reason, and left out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, FiniteFloat, ValidationError
+
+from labkit.errors import RequestError
+from labkit.results.run import read_manifest
+from labkit.training.loop import rank
+
+READERS = ("06_analysis",)  # notebooks that train nothing: they read the runs of the others
+PLACE = ("seed", "data_root", "source", "fresh", "device", "precision", "num_workers", "tensorboard")
+
+
+class DataFacts(BaseModel):
+    """What the manifest says of the data; ``obstacle`` is what forbids comparing a score on them to a published one."""
+
+    name: str
+    kind: str
+    fingerprint: str
+    counts: dict[str, int]
+    splits: dict[str, str]
+    obstacle: str = "a run of an older workbook, which did not say how complete its data were"
+
+
+class Manifest(BaseModel):
+    """The part of a manifest that comparison and report rest on; read, never trusted."""
+
+    status: str
+    notebook: str
+    experiment: str
+    seed: int
+    device: str
+    precision: str
+    started: str
+    seconds: float
+    parameters: dict[str, str | int | float | bool | None]
+    environment: dict[str, str | int | None]
+    code: dict[str, str | bool | None]
+    data: DataFacts
+    sessions: list[dict[str, Any]] = []
+
+
+class Result(BaseModel):
+    """One entry of ``results.json``."""
+
+    value: FiniteFloat | None
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+    n: int = 0
+    interval: str = ""
+    over: str = ""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A completed run and its files; ``name`` is ``<notebook>/<run>``, for a rival ``<notebook>/<run>/<network>``."""
+
+    name: str
+    folder: Path
+    manifest: Manifest
+    results: dict[str, Result]
+    history: pd.DataFrame
+
+    @property
+    def metric(self) -> str:
+        """The score that chose the epoch: the first of ``results.json``."""
+        return next(iter(self.results))
+
+    @property
+    def score(self) -> Result:
+        """The test score in ``metric``."""
+        return self.results[self.metric]
+
+    @property
+    def chosen(self) -> pd.Series:
+        """The row of the history whose weights were kept."""
+        best = max(range(len(self.history)), key=lambda i: rank(self.history.iloc[i], self.metric))
+        return self.history.iloc[best]
+
+    def recipe(self) -> dict[str, Any]:
+        """The parameters, but for the seed and for what does not change what is learned."""
+        return {name: value for name, value in self.manifest.parameters.items() if name not in PLACE}
+
+    def table(self, name: str) -> pd.DataFrame:
+        """``per_image``, ``per_class``, or ``tables/NAME``; RequestError if it is missing or no table."""
+        return read_table(self.folder / f"{name}.csv")
+
+    def figures(self) -> list[str]:
+        """The names of the figures that are there whole: picture and description."""
+        folder = self.folder / "figures"
+        return sorted(path.stem for path in folder.glob("*.pdf") if (folder / f"{path.stem}.alt.txt").is_file())
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file of a run; RequestError if it is missing or cannot be read."""
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:  # ValueError: undecodable, empty, ragged
+        raise RequestError(f"{path} is missing or not a table ({str(error).splitlines()[0]}): run it again.") from None
+
+
+def open_run(folder: Path) -> FinishedRun:
+    """Read a finished run; RequestError says why it is none."""
+    raw = read_manifest(folder)
+    if not raw:
+        raise RequestError(f"{folder} is no run folder: it has no manifest.json that can be read.")
+    if raw.get("status") != "completed":
+        message = (raw.get("error") or {}).get("message", "") if isinstance(raw.get("error"), dict) else ""
+        tail = f" ({str(message)[:120]})" if message else ""
+        raise RequestError(f"{folder} holds no finished run, it is {raw.get('status')}{tail}: run it again.")
+    try:
+        manifest = Manifest.model_validate(raw)
+        results = _results(folder / "results.json")
+        history = read_table(folder / "history.csv")
+        return FinishedRun(
+            f"{folder.parent.name}/{folder.name}",
+            folder,
+            manifest,
+            results,
+            _checked(history, next(iter(results)), folder),
+        )
+    except (ValidationError, OSError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("file",), "msg": str(error)}
+        place = ".".join(map(str, first["loc"]))
+        raise RequestError(f"{folder} cannot be read as a run of this workbook ({place}: {first['msg']}).") from None
+
+
+def rival_of(run: FinishedRun) -> FinishedRun | None:
+    """The second network that a run has trained beside its own, read as a run like any other; None if there is none."""
+    parameters = run.manifest.parameters
+    other = parameters.get("rival", "none")
+    if other == "none":
+        return None
+    folder = run.folder / str(other)
+    swapped = run.manifest.model_copy(
+        update={"parameters": parameters | {"model": other, "rival": parameters.get("model")}}
+    )
+    try:
+        results, history = _results(folder / "results.json"), read_table(folder / "history.csv")
+        return FinishedRun(
+            f"{run.name}/{other}", folder, swapped, results, _checked(history, next(iter(results)), folder)
+        )
+    except (ValidationError, OSError, RequestError):
+        return None
+
+
+class _Results(BaseModel):
+    scores: dict[str, Result]
+
+
+def _results(path: Path) -> dict[str, Result]:
+    scores = _Results.model_validate_json(b'{"scores": ' + path.read_bytes() + b"}").scores
+    if not scores or next(iter(scores.values())).value is None:
+        raise RequestError(f"{path} holds no score: run it again.")
+    return scores
+
+
+def _checked(history: pd.DataFrame, metric: str, folder: Path) -> pd.DataFrame:
+    """The history, if it holds one row an epoch with the columns that every run writes."""
+    columns = ["epoch", "seconds", *(f"{part}_{name}" for part in ("train", "val") for name in ("loss", metric))]
+    missing = [name for name in columns if name not in history]
+    if missing or not len(history) or not all(pd.api.types.is_numeric_dtype(history[name]) for name in columns):
+        what = f"lacks {', '.join(missing)}" if missing else "holds no epochs"
+        raise RequestError(f"{folder / 'history.csv'} {what}: run it again.")
+    return history
+
+
+def run_folders(root: Path) -> Iterator[Path]:
+    """The folders under ``root`` that hold, or should hold, a trained run: ``<notebook>/<run>``, hidden ones aside."""
+    for path in sorted(root.glob("[!.]*/[!.]*")):
+        if path.is_dir() and path.parent.name not in READERS:
+            yield path
+
+
+def find_runs(root: Path) -> tuple[list[FinishedRun], pd.DataFrame]:
+    """The finished runs under ``root`` and their rivals, by name, and what was left out: columns folder, reason."""
+    runs, left_out = [], []
+    for folder in run_folders(root):
+        try:
+            run = open_run(folder)
+            runs += [run, other] if (other := rival_of(run)) else [run]
+        except RequestError as error:
+            place = f"{folder.parent.name}/{folder.name}"
+            left_out.append({"folder": place, "reason": str(error).replace(str(folder), place)})
+    return runs, pd.DataFrame(left_out, columns=["folder", "reason"])
