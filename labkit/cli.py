@@ -57,14 +57,21 @@ def run(
     if every == bool(notebook):
         raise click.UsageError("Give one notebook, or --all.")
     with _errors_as_sentences():
-        from labkit.running.request import make_request, notebooks
+        from labkit.results.finished import READERS
+        from labkit.running.request import find_notebook, make_parameters, make_request, notebooks
 
         names = [path.stem for path in notebooks()] if every else [notebook]
+        readers = set(
+            READERS if every else ()
+        )  # their data are the runs of the others, so they come when those are done
+        asked = (experiment, parameters, data, out)
+        for name in readers:
+            make_parameters(find_notebook(name), *asked)
+        requests = {name: make_request(name, *asked) for name in names if name not in readers}
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to end is as good as Ctrl-C
-        requests = [make_request(name, experiment, parameters, data, out) for name in names]
         codes = []
-        for request in requests:
-            codes.append(_run_one(request, fresh, timeout))
+        for name in names:
+            codes.append(_run_one(requests.get(name) or make_request(name, *asked), fresh, timeout))
             if codes[-1] == EXIT_CODES["interrupted"]:
                 break
     sys.exit(max(codes))

@@ -9,6 +9,7 @@ LABS = {
     "03_pet_resnet34_unet": "pet_resnet34_unet",
     "04_block_cnn": "block_cnn",
     "05_digit_on_photo": "digit_on_photo",
+    "06_analysis": "analysis",
 }
 
 

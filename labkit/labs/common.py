@@ -101,8 +101,17 @@ def run_folder(lab: ModuleType, params: Parameters, source: Source, out: str = "
     return runs_root(out) / lab.NOTEBOOK / folder_name(lab.NOTEBOOK, params.identity(), source.fingerprint)
 
 
-def request_facts(lab: ModuleType, params: TrainingParameters, source: Source) -> dict[str, Any]:
+def request_facts(lab: ModuleType, params: Parameters, source: Source) -> dict[str, Any]:
     """What the manifest says of a request before anything has run; RequestError if this machine cannot do it."""
+    machine = {"device": "cpu", "precision": "float32", "precision_reason": "nothing is trained"}
+    if isinstance(params, TrainingParameters):
+        machine = training_machine(params)
+    request = {"notebook": lab.NOTEBOOK, "experiment": params.experiment, "parameters": params.model_dump()}
+    return request | {"seed": params.seed, **machine, "data": source.facts()}
+
+
+def training_machine(params: TrainingParameters) -> dict[str, str]:
+    """What a training will run on; RequestError if that is not there, or TensorBoard is asked for and is not."""
     precision = build_precision(params)
     if params.tensorboard and not find_spec("tensorboard"):
         raise RequestError(
@@ -110,18 +119,13 @@ def request_facts(lab: ModuleType, params: TrainingParameters, source: Source) -
             "to false."
         )
     return {
-        "notebook": lab.NOTEBOOK,
-        "experiment": params.experiment,
-        "parameters": params.model_dump(),
-        "seed": params.seed,
         "device": str(precision.device),
         "precision": precision.name,
         "precision_reason": precision.reason,
-        "data": source.facts(),
     }
 
 
-def open_run(lab: ModuleType, params: TrainingParameters) -> tuple[Run, Source]:
+def open_run(lab: ModuleType, params: Parameters) -> tuple[Run, Source]:
     """Find the data, claim the run folder, and tell the reader of the notebook what it stands on."""
     source = lab.find_data(params)
     run = Run(run_folder(lab, params, source), request_facts(lab, params, source), params.fresh)

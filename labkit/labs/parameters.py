@@ -62,12 +62,10 @@ class Parameters(BaseModel):
         "names the run folder", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$", "up to 60 letters, digits, -, _ and ."
     )
     seed: whole(0, 2**31 - 1, "every random choice follows from it")
-    data_root: text("folder of the data sets; empty: LABKIT_DATA, else data/")
-    source: choice("auto", "official", "download", "sample", meaning="which data")
     fresh: switch("start over instead of going on with an earlier run of the same parameters")
 
-    # Where the data came from and whether an earlier run is gone on with do not change what a run is.
-    NOT_IDENTITY: ClassVar = {"data_root", "source", "fresh"}
+    # Where data or runs lie and whether an earlier run is gone on with do not change what a run is.
+    NOT_IDENTITY: ClassVar = {"data_root", "source", "runs_root", "fresh"}
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
@@ -117,6 +115,9 @@ class Parameters(BaseModel):
 
 class TrainingParameters(Parameters):
     """What every lab that trains a model has."""
+
+    data_root: text("folder of the data sets; empty: LABKIT_DATA, else data/")
+    source: choice("auto", "official", "download", "sample", meaning="which data")
 
     epochs: whole(1, 10_000, "passes over the training images")
     batch_size: whole(2, 65_536, "images per step; batch normalisation needs two")

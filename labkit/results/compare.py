@@ -1,11 +1,11 @@
-"""Many runs side by side: what may be compared, over seeds, by ablation, against the reports, and what differs.
+"""Many runs side by side: what may be compared, over seeds, by ablation, and what differs.
 
 Two runs answer the same *question* if they were scored on the same test images for the same target. Scores of
 different questions never stand in one column.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,74 +13,83 @@ import pandas as pd
 from scipy import stats
 
 from labkit.errors import RequestError
-from labkit.paths import PACKAGE
-from labkit.results.finished import FinishedRun
-from labkit.results.tables import verdict
+from labkit.results.finished import FinishedRun, hardware
+from labkit.results.words import name_of
 from labkit.training.metrics import bootstrap
 
 TARGETS = ("dataset", "target", "num_classes")  # parameters that change what a test score is about
 PAIRS = ("digit_size", "place", "ink", "image_size")  # and those that make other test images of the same photos
-SCORES = ("accuracy", "dice", "iou", "pixel_accuracy", "loss")
+RUN_COLUMNS = ("notebook", "experiment", "model", "seed", "data", "metric", "score", "question", "recipe", "run")
 
 
 def question(run: FinishedRun) -> str:
     """What a test score answers, as one word: the same for runs that may be compared."""
     parameters, data = run.manifest.parameters, run.manifest.data
     names = [*TARGETS, *(PAIRS if "digit_size" in parameters else ())]
-    asked = {name: parameters.get(name) for name in names if name in parameters}
+    asked = {name: parameters[name] for name in names if name in parameters}
     key = [run.manifest.notebook, data.fingerprint, data.splits.get("test"), parameters.get("select_on"), asked]
     return json.dumps(key, sort_keys=True)
 
 
+def question_words(run: FinishedRun) -> str:
+    """The question of a run for a reader: ``Dice on 40 test images of liver CT slices (sample)``."""
+    data, parameters = run.manifest.data, run.manifest.parameters
+    target = f", target {parameters['target']}" if "target" in parameters else ""
+    chosen = ", epoch chosen on these images" if parameters.get("select_on") == "test" else ""
+    return f"{name_of(run.metric)} on {data.counts.get('test', 0):,} test images of {data.name}{target}{chosen}"
+
+
+def by_question(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]]]:
+    """The runs that may be compared, together, in the order of the notebooks; each with its question in words."""
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(question(run), []).append(run)
+    for group in groups.values():
+        yield question_words(group[0]), group
+
+
 def runs_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """One row a run: what it was, what it scored, what it cost, on what machine."""
-    rows = []
-    for run in runs:
-        manifest, chosen = run.manifest, run.chosen
-        rows.append(
-            {
-                "notebook": manifest.notebook,
-                "experiment": manifest.experiment,
-                "model": manifest.parameters.get("model", ""),
-                "seed": manifest.seed,
-                "data": manifest.data.name,
-                "kind": manifest.data.kind,
-                "images": manifest.data.counts.get("train", 0),
-                "image_size": manifest.parameters.get("image_size"),
-                "metric": run.metric,
-                "score": run.score.value,
-                "low": run.score.low,
-                "high": run.score.high,
-                "n": run.score.n,
-                "gap": chosen[f"train_{run.metric}"] - chosen[f"val_{run.metric}"],
-                "epochs": len(run.history),
-                "chosen": int(chosen["epoch"]),
-                "train_seconds": run.history["seconds"].sum(),
-                "hardware": hardware(run),
-                "precision": manifest.precision,
-                "obstacle": manifest.data.obstacle,
-                "question": question(run),
-                "recipe": json.dumps(run.recipe(), sort_keys=True),
-                "run": run.name,
-            }
-        )
-    columns = list(rows[0]) if rows else ["notebook", "experiment", "seed", "metric", "score", "question", "recipe"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame([run_row(run) for run in runs], columns=None if runs else list(RUN_COLUMNS))
 
 
-def hardware(run: FinishedRun) -> str:
-    """``2 × AMD EPYC``, or the name of the graphics card."""
-    machine = run.manifest.environment
-    if run.manifest.device != "cpu" and machine.get("gpu"):
-        return str(machine["gpu"])
-    return f"{machine.get('threads', '?')} × {machine.get('cpu', 'unknown processor')}"
+def run_row(run: FinishedRun) -> dict[str, Any]:
+    """The row of ``runs_table``; ``gap`` is training minus validation score at the chosen epoch."""
+    manifest, chosen, metric = run.manifest, run.chosen, run.metric
+    return {
+        "notebook": manifest.notebook,
+        "experiment": manifest.experiment,
+        "model": run.model,
+        "seed": manifest.seed,
+        "data": manifest.data.name,
+        "kind": manifest.data.kind,
+        "images": manifest.data.counts.get("train", 0),
+        "image_size": manifest.parameters.get("image_size"),
+        "metric": metric,
+        "score": run.score.value,
+        "low": run.score.low,
+        "high": run.score.high,
+        "n": run.score.n,
+        "train": chosen[f"train_{metric}"],
+        "validation": chosen[f"val_{metric}"],
+        "gap": chosen[f"train_{metric}"] - chosen[f"val_{metric}"],
+        "epochs": len(run.history),
+        "chosen": int(chosen["epoch"]),
+        "minutes": run.history["seconds"].sum() / 60,
+        "hardware": hardware(run),
+        "precision": manifest.precision,
+        "obstacle": manifest.data.obstacle,
+        "question": question(run),
+        "recipe": json.dumps(run.recipe(), sort_keys=True),
+        "run": run.name,
+    }
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Runs that differ in nothing but the seed, put together: mean, standard deviation, n, 95 % interval of the mean.
+    """Rows of ``runs_table`` that differ in nothing but the seed, put together: n, mean, sd and a 95 % interval.
 
-    The interval is Student's over seeds where there are at least three; with fewer it is that of the test images of
-    the one run, or missing. ``over`` says which.
+    With three seeds or more the interval is Student's, of the mean over seeds; with two there is none; of a single run
+    it is that of its test images. ``over`` says which.
     """
     rows = []
     for _, group in table.groupby(["question", "recipe"], sort=False):
@@ -88,21 +97,11 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
         low, high, over = first["low"], first["high"], "test images"
         if len(scores) > 1:
             low, high, over = *student(scores), "seeds"
-        rows.append(
-            {
-                **first[["notebook", "experiment", "model", "data", "kind", "metric"]],
-                "n": len(scores),
-                "mean": scores.mean(),
-                "sd": scores.std(ddof=1) if len(scores) > 1 else np.nan,
-                "low": low,
-                "high": high,
-                "over": over,
-                "epochs": group["epochs"].mean(),
-                "train_seconds": group["train_seconds"].mean(),
-                "gap": group["gap"].mean(),
-                **first[["image_size", "hardware", "precision", "obstacle", "question", "recipe"]],
-            }
-        )
+        facts = first[["notebook", "experiment", "model", "data", "metric"]].to_dict()
+        facts |= {"n": len(scores), "mean": scores.mean(), "sd": scores.std(ddof=1) if len(scores) > 1 else np.nan}
+        facts |= {"low": low, "high": high, "over": over}
+        facts |= group[["epochs", "minutes", "gap"]].mean().to_dict()
+        rows.append(facts | first[["hardware", "question", "recipe"]].to_dict())
     return pd.DataFrame(rows)
 
 
@@ -129,7 +128,8 @@ def per_image_scores(runs: Sequence[FinishedRun]) -> pd.Series:
 def effect(runs: Sequence[FinishedRun], others: Sequence[FinishedRun]) -> dict[str, Any]:
     """How much better ``runs`` score than ``others`` on the same test images: difference and its 95 % interval.
 
-    Paired bootstrap over test images, each averaged over the seeds. RequestError if the test images are not the same.
+    Paired bootstrap over test images, each averaged over the seeds: it says what other images would have changed, and
+    nothing of other seeds. RequestError if the test images are not the same.
     """
     if len({question(run) for run in [*runs, *others]}) != 1:
         names = f"{runs[0].name} and {others[0].name}"
@@ -137,29 +137,28 @@ def effect(runs: Sequence[FinishedRun], others: Sequence[FinishedRun]) -> dict[s
     a, b = per_image_scores(runs).align(per_image_scores(others), join="inner")
     gap = (a - b).to_numpy()
     low, high = bootstrap(gap)
-    return {"difference": float(gap.mean()), "low": low, "high": high, "images": len(gap), "seeds": len(runs)}
+    return {"difference": float(gap.mean()), "low": low, "high": high, "images": len(gap)}
 
 
 def effects(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Every other recipe of a question against the one that was run most often, or first: one row a recipe."""
     rows = []
-    table = runs_table(runs)
-    for _, asked in table.groupby("question", sort=False):
-        groups = [[runs[i] for i in part.index] for _, part in asked.groupby("recipe", sort=False)]
-        groups.sort(key=len, reverse=True)
-        for group in groups[1:]:
-            changed = differing(groups[0][0].recipe(), group[0].recipe())
-            row = {"notebook": group[0].manifest.notebook, "metric": group[0].metric}
-            row |= {"change": short(changed), "against": label(groups[0][0]), **effect(group, groups[0])}
-            rows.append(row | {"seeds": f"{len(group)} / {len(groups[0])}"})
-    columns = ["notebook", "metric", "change", "against", "difference", "low", "high", "images", "seeds"]
+    for asked, group in by_question(runs):
+        recipes: dict[str, list[FinishedRun]] = {}
+        for run in group:
+            recipes.setdefault(json.dumps(run.recipe(), sort_keys=True), []).append(run)
+        base, *others = sorted(recipes.values(), key=len, reverse=True)
+        for other in others:
+            row = {"notebook": base[0].manifest.notebook, "question": asked, "metric": base[0].metric}
+            row |= {"change": changed_words(base[0], other[0]), "against": label(base[0])}
+            rows.append(row | effect(other, base) | {"seeds": f"{len(other)} / {len(base)}"})
+    columns = ["notebook", "question", "metric", "change", "against", "difference", "low", "high", "images", "seeds"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def label(run: FinishedRun) -> str:
     """Experiment and network of a run, as a figure or table names it."""
-    model = run.manifest.parameters.get("model")
-    return f"{run.manifest.experiment} ({model})" if model else run.manifest.experiment
+    return f"{run.manifest.experiment} ({run.model})" if run.model else run.manifest.experiment
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -168,79 +167,45 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any
     return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}
 
 
-def short(changed: Mapping[str, tuple[Any, Any]], most: int = 3) -> str:
-    """``model = unet, epochs = 5 and 2 more``."""
-    shown = [f"{name} = {new}" for name, (_, new) in changed.items() if name not in ("experiment", "rival")]
+def changed_words(base: FinishedRun, other: FinishedRun, most: int = 3) -> str:
+    """What ``other`` has changed in the recipe of ``base``: ``model = unet, epochs = 5 and 2 more``."""
+    changed = differing(base.recipe(), other.recipe())
+    shown = [f"{name} = {new}" for name, (_, new) in changed.items() if name != "experiment"] or [label(other)]
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more
 
 
 def differences(a: FinishedRun, b: FinishedRun) -> pd.DataFrame:
     """What differs between two runs: parameters, code, data, environment, device. Columns kind, what, first, second."""
-    parts = {"parameter": (a.manifest.parameters, b.manifest.parameters)}
-    parts["code"] = ({"sha256": a.manifest.code.get("sha256")}, {"sha256": b.manifest.code.get("sha256")})
-    parts["data"] = tuple(
-        {"name": r.manifest.data.name, **r.manifest.data.splits, **_counts(r.manifest.data.counts)} for r in (a, b)
-    )
-    parts["environment"] = (a.manifest.environment, b.manifest.environment)
-    parts["device"] = tuple({"device": r.manifest.device, "precision": r.manifest.precision} for r in (a, b))
     rows = [
         {"kind": kind, "what": name, "first": first, "second": second}
-        for kind, (left, right) in parts.items()
+        for (kind, left), right in zip(_facts(a).items(), _facts(b).values(), strict=True)
         for name, (first, second) in differing(left, right).items()
     ]
     return pd.DataFrame(rows, columns=["kind", "what", "first", "second"])
 
 
-def _counts(counts: Mapping[str, int]) -> dict[str, int]:
-    return {f"{name} images": count for name, count in counts.items()}
-
-
-def reported_against_runs(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Every number of the reports beside the runs that repeat its recipe on the complete published data.
-
-    One row a claim: ours is the mean over seeds, with sd, n and hardware; then difference, verdict and remark. A claim
-    whose experiment was not run so, is ``not run``; runs on samples or on a part of the data do not count.
-    """
-    claims = json.loads((PACKAGE / "results" / "reported.json").read_text("utf-8"))
-    rows = []
-    for claim in claims:
-        if claim["split"] == "class":
-            continue
-        same = [run for run in runs if repeats(run, claim)]
-        found = [score for run in same if (score := claimed_score(run, claim))]
-        row = {key: claim[key] for key in ("notebook", "report", "experiment", "metric")}
-        row |= {"quantity": f"{claim['split']} {claim['metric']}", "reported": claim["value"], "n": len(found)}
-        ours = {"ours": np.nan, "sd": np.nan, "difference": np.nan, "hardware": "", "verdict": "not run"}
-        if found:
-            values = np.array([score["value"] for score in found])
-            known = all("low" in score for score in found)
-            span = {"low": min(s["low"] for s in found), "high": max(s["high"] for s in found)} if known else {}
-            ours = {
-                "ours": values.mean(),
-                "sd": values.std(ddof=1) if len(values) > 1 else np.nan,
-                "difference": values.mean() - claim["value"],
-                "hardware": ", ".join(sorted({hardware(run) for run in same})),
-                "verdict": verdict(claim, {"value": values.mean(), **span}),
-            }
-        rows.append({**row, **ours, "remark": claim["remark"]})
-    return pd.DataFrame(rows)
-
-
-def repeats(run: FinishedRun, claim: Mapping[str, Any]) -> bool:
-    """Whether a run is one of the claimed experiment, on the complete published data."""
+def _facts(run: FinishedRun) -> dict[str, dict[str, Any]]:
     manifest = run.manifest
-    same = (manifest.notebook, manifest.experiment) == (claim["notebook"], claim["experiment"])
-    return same and not manifest.data.obstacle and run.name.count("/") == 1  # a rival is not what was claimed
+    counts = {f"{part} images": count for part, count in manifest.data.counts.items()}
+    which = {f"which {part} images": value[:8] for part, value in manifest.data.splits.items()}
+    return {
+        "parameter": manifest.parameters,
+        "code": {"labkit and notebook": str(manifest.code.get("sha256"))[:8]},
+        "data": {"name": manifest.data.name, "files": manifest.data.fingerprint[:8], **counts, **which},
+        "environment": manifest.environment,
+        "device": {"device": manifest.device, "precision": manifest.precision},
+    }
 
 
-def claimed_score(run: FinishedRun, claim: Mapping[str, Any]) -> dict[str, float] | None:
-    """Our number for a claimed one: of the test images with its interval, or the training score of the last epoch."""
-    if claim["split"] == "train":
-        column = f"train_{claim['metric']}"
-        return {"value": float(run.history[column].iloc[-1])} if column in run.history else None
-    result = run.results.get(claim["metric"])
-    if result is None or result.value is None:
-        return None
-    bounds = {"low": result.low, "high": result.high} if None not in (result.low, result.high) else {}
-    return {"value": result.value, **bounds}
+def differences_words(a: FinishedRun, b: FinishedRun) -> str:
+    """The table of ``differences`` in a sentence or two, and whether the two scores may be compared."""
+    table, same = differences(a, b), question(a) == question(b)
+    kinds = [
+        f"{len(part)} {kind if len(part) == 1 else kind + 's' if kind == 'parameter' else kind + ' facts'} "
+        f"({', '.join(part['what'].head(4))}{', …' if len(part) > 4 else ''})"
+        for kind, part in table.groupby("kind", sort=False)
+    ]
+    what = f"{a.name} and {b.name} differ in {'; '.join(kinds)}." if kinds else f"{a.name} and {b.name} are alike."
+    verdict = "were scored on the same test images" if same else "were not asked the same question: do not compare them"
+    return f"{what} They {verdict}."

@@ -1,5 +1,6 @@
 """Finished runs, read back from their folders. What is not a finished run is named with the reason, and left out."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from labkit.results.run import read_manifest
 from labkit.training.loop import rank
 
 READERS = ("06_analysis",)  # notebooks that train nothing: they read the runs of the others
-PLACE = ("seed", "data_root", "source", "fresh", "device", "precision", "num_workers", "tensorboard")
+NOT_LEARNED = ("seed", "data_root", "source", "fresh", "device", "precision", "num_workers", "tensorboard", "rival")
 
 
 class DataFacts(BaseModel):
@@ -82,18 +83,40 @@ class FinishedRun:
         best = max(range(len(self.history)), key=lambda i: rank(self.history.iloc[i], self.metric))
         return self.history.iloc[best]
 
+    @property
+    def model(self) -> str:
+        """The network by name; empty where a lab has only one."""
+        return str(self.manifest.parameters.get("model", ""))
+
+    @property
+    def is_rival(self) -> bool:
+        """Whether this is the second network of a run."""
+        return self.name.count("/") > 1
+
     def recipe(self) -> dict[str, Any]:
         """The parameters, but for the seed and for what does not change what is learned."""
-        return {name: value for name, value in self.manifest.parameters.items() if name not in PLACE}
+        return {name: value for name, value in self.manifest.parameters.items() if name not in NOT_LEARNED}
 
     def table(self, name: str) -> pd.DataFrame:
         """``per_image``, ``per_class``, or ``tables/NAME``; RequestError if it is missing or no table."""
         return read_table(self.folder / f"{name}.csv")
 
+    def has_table(self, name: str) -> bool:
+        """Whether there is a file for ``table``."""
+        return (self.folder / f"{name}.csv").is_file()
+
     def figures(self) -> list[str]:
         """The names of the figures that are there whole: picture and description."""
         folder = self.folder / "figures"
         return sorted(path.stem for path in folder.glob("*.pdf") if (folder / f"{path.stem}.alt.txt").is_file())
+
+
+def hardware(run: FinishedRun) -> str:
+    """``2 × AMD EPYC``, or the name of the graphics card."""
+    machine = run.manifest.environment
+    if run.manifest.device != "cpu" and machine.get("gpu"):
+        return str(machine["gpu"])
+    return f"{machine.get('threads', '?')} × {machine.get('cpu', 'unknown processor')}"
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -110,54 +133,46 @@ def open_run(folder: Path) -> FinishedRun:
     if not raw:
         raise RequestError(f"{folder} is no run folder: it has no manifest.json that can be read.")
     if raw.get("status") != "completed":
-        message = (raw.get("error") or {}).get("message", "") if isinstance(raw.get("error"), dict) else ""
-        tail = f" ({str(message)[:120]})" if message else ""
-        raise RequestError(f"{folder} holds no finished run, it is {raw.get('status')}{tail}: run it again.")
+        error = raw.get("error")
+        message = f" ({str(error.get('message'))[:120]})" if isinstance(error, dict) else ""
+        raise RequestError(f"{folder} holds no finished run, it is {raw.get('status')}{message}: run it again.")
     try:
         manifest = Manifest.model_validate(raw)
-        results = _results(folder / "results.json")
-        history = read_table(folder / "history.csv")
-        return FinishedRun(
-            f"{folder.parent.name}/{folder.name}",
-            folder,
-            manifest,
-            results,
-            _checked(history, next(iter(results)), folder),
-        )
-    except (ValidationError, OSError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("file",), "msg": str(error)}
-        place = ".".join(map(str, first["loc"]))
-        raise RequestError(f"{folder} cannot be read as a run of this workbook ({place}: {first['msg']}).") from None
+    except ValidationError as error:
+        raise _unreadable(folder / "manifest.json", error) from None
+    return _read(f"{folder.parent.name}/{folder.name}", folder, manifest)
 
 
 def rival_of(run: FinishedRun) -> FinishedRun | None:
     """The second network that a run has trained beside its own, read as a run like any other; None if there is none."""
     parameters = run.manifest.parameters
-    other = parameters.get("rival", "none")
-    if other == "none":
+    other = str(parameters.get("rival", "none"))
+    if other == "none" or not re.fullmatch(r"\w+", other) or not (run.folder / other).is_dir():
         return None
-    folder = run.folder / str(other)
-    swapped = run.manifest.model_copy(
-        update={"parameters": parameters | {"model": other, "rival": parameters.get("model")}}
-    )
+    swapped = {"parameters": parameters | {"model": other, "rival": run.model}}
+    return _read(f"{run.name}/{other}", run.folder / other, run.manifest.model_copy(update=swapped))
+
+
+def _read(name: str, folder: Path, manifest: Manifest) -> FinishedRun:
+    path = folder / "results.json"
     try:
-        results, history = _results(folder / "results.json"), read_table(folder / "history.csv")
-        return FinishedRun(
-            f"{run.name}/{other}", folder, swapped, results, _checked(history, next(iter(results)), folder)
-        )
-    except (ValidationError, OSError, RequestError):
-        return None
+        results = _Results.model_validate_json(b'{"scores": ' + path.read_bytes() + b"}").scores
+    except (ValidationError, OSError) as error:
+        raise _unreadable(path, error) from None
+    if not results or next(iter(results.values())).value is None:
+        raise RequestError(f"{path} holds no score: run it again.")
+    history = _checked(read_table(folder / "history.csv"), next(iter(results)), folder)
+    return FinishedRun(name, folder, manifest, results, history)
+
+
+def _unreadable(path: Path, error: ValidationError | OSError) -> RequestError:
+    first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": error.strerror}
+    place = "".join(f"{part}: " for part in first["loc"])
+    return RequestError(f"{path} cannot be read as that of a run of this workbook ({place}{first['msg']}).")
 
 
 class _Results(BaseModel):
     scores: dict[str, Result]
-
-
-def _results(path: Path) -> dict[str, Result]:
-    scores = _Results.model_validate_json(b'{"scores": ' + path.read_bytes() + b"}").scores
-    if not scores or next(iter(scores.values())).value is None:
-        raise RequestError(f"{path} holds no score: run it again.")
-    return scores
 
 
 def _checked(history: pd.DataFrame, metric: str, folder: Path) -> pd.DataFrame:

@@ -24,7 +24,9 @@ def score(metric: str, value: float) -> str:
 
 
 def test_score(metric: str, result: Mapping[str, Any]) -> str:
-    """A test score in a line: ``accuracy`` in percent, overlap scores as they are."""
+    """A test score in a line: ``accuracy`` in percent, overlap scores as they are, a count without an interval."""
+    if not result["interval"]:
+        return f"{result['value']:.0f} of {result['n']} {result['over']} tried"
     unit, scale, digits = (" %", 100, 2) if metric.endswith("accuracy") else ("", 1, 4)
     value, low, high = (f"{scale * result[key]:.{digits}f}" for key in ("value", "low", "high"))
     return f"test {name_of(metric)} {value}{unit} ({result['interval']} {low} to {high}, n = {result['n']:,})"

@@ -89,7 +89,8 @@ def _start(request: Request, log: Any) -> subprocess.Popen:
     # papermill takes braces in a path for a place to fill in
     paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (request.notebook, output)]
     command = [sys.executable, "-m", "papermill", *paths, *options]
-    roots = {"LABKIT_RUNS": str(request.folder.parents[1]), "LABKIT_DATA": str(data_root(request.params.data_root))}
+    data = data_root(getattr(request.params, "data_root", ""))
+    roots = {"LABKIT_RUNS": str(request.folder.parents[1]), "LABKIT_DATA": str(data)}
     environment = os.environ | roots | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     return subprocess.Popen(
         command,

@@ -32,18 +32,27 @@ def make_request(
 ) -> Request:
     """Check a request and find its data and run folder; RequestError says what is wrong with it."""
     notebook = find_notebook(name)
-    defaults = notebook_defaults(notebook)
-    asked = common.read_experiment(notebook, experiment) | dict(overrides)
-    if data or asked.get("data_root"):
-        asked["data_root"] = str(Path(data or str(asked["data_root"])).expanduser().resolve())
-    lab = lab_of(notebook.stem)
-    params = lab.Parameters.checked(defaults | asked)
+    lab, defaults = lab_of(notebook.stem), notebook_defaults(notebook)
+    params = make_parameters(notebook, experiment, overrides, data, out)
     try:
         source = lab.find_data(params)
     except OSError as error:
         raise RequestError(f"{error.filename or 'The data folder'} cannot be used ({error.strerror}).") from error
     given = {key: value for key, value in params.model_dump().items() if value != defaults.get(key)}
     return Request(notebook, lab, params, given, source, common.run_folder(lab, params, source, out))
+
+
+def make_parameters(
+    notebook: Path, experiment: str, overrides: Sequence[tuple[str, str]], data: str = "", out: str = ""
+) -> Parameters:
+    """The checked parameters of a request, with absolute folders; ``data`` and ``out`` go to labs that read there."""
+    lab = lab_of(notebook.stem)
+    asked = common.read_experiment(notebook, experiment) | dict(overrides)
+    for name, folder in (("data_root", data), ("runs_root", out)):
+        given = asked.get(name) or folder
+        if given and name in lab.Parameters.model_fields:
+            asked[name] = str(Path(str(given)).expanduser().resolve())
+    return lab.Parameters.checked(notebook_defaults(notebook) | asked)
 
 
 def notebooks() -> list[Path]:

@@ -1,0 +1,180 @@
+"""Lab 6: from finished runs to understanding. It trains nothing: its data are the run folders of the other labs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from labkit.data.sources import Source, fingerprint_of
+from labkit.errors import DataError, RequestError
+from labkit.files import sha256
+from labkit.labs import LABS, common, lab_of
+from labkit.labs.parameters import Parameters as AnyParameters
+from labkit.labs.parameters import text, whole
+from labkit.models import UNet
+from labkit.paths import runs_root
+from labkit.results.finished import READERS, FinishedRun, find_runs
+from labkit.results.tables import reported
+from labkit.training.cost import cost_table
+from labkit.training.losses import cross_entropy
+from labkit.training.precision import Precision, choose_device, choose_precision
+
+NOTEBOOK = "06_analysis"
+METRIC = "claims_tried"
+READ = ("manifest.json", "results.json", "history.csv")  # what makes a run this run
+BATCHES = (1, 2, 4, 8)
+
+
+class Parameters(AnyParameters):
+    """The parameters of notebook 06."""
+
+    runs_root: text("folder of the runs; empty: LABKIT_RUNS, else runs/")
+    labs: text("which labs, empty: all", r"^(\d\d(,\d\d)*)?$", "numbers such as 02,03")
+    experiments: text("which experiments, empty: all", r"^([\w.-]+(,[\w.-]+)*)?$", "names separated by commas")
+    measure_side: whole(0, 512, "measure speed and memory on images of this side, in pixels; 0: do not")
+
+
+@dataclass(frozen=True)
+class Runs(Source):
+    """The finished runs under a folder as a source of data."""
+
+    def caveat(self) -> str:
+        """What a reader must know of these runs before any score."""
+        if self.kind == "official" and self.verified:
+            return "All runs are on complete published data."
+        part = {"sample": "All", "mixed": "Some", "official": "None"}[self.kind]
+        rest = "" if self.kind != "official" else " But some are on a part of the data or on other files."
+        return (
+            f"**{part} of these runs are on sample data.**{rest} Tables and figures name the data of each run, and no "
+            f"report is judged by a run on anything but the complete published data."
+        )
+
+
+@dataclass(frozen=True)
+class Data:
+    """The finished runs, and the folders that hold none, with the reason."""
+
+    runs: list[FinishedRun]
+    left_out: pd.DataFrame
+
+    def facts(self, source: Source) -> dict[str, Any]:
+        """For the manifest: where the runs lie, and which they are."""
+        counts = {"runs": len(self.runs), "left_out": len(self.left_out)}
+        return source.facts() | {"counts": counts, "runs": [run.name for run in self.runs]}
+
+
+def wanted(params: Parameters) -> Data:
+    """The runs that the parameters ask for."""
+    root = runs_root(params.runs_root)
+    runs, left_out = find_runs(root)
+    labs, experiments = (set(text.split(",")) - {""} for text in (params.labs, params.experiments))
+    runs = [run for run in runs if not labs or run.manifest.notebook[:2] in labs]
+    runs = [run for run in runs if not experiments or run.manifest.experiment in experiments]
+    if not runs:
+        such = " of these labs and experiments" if labs or experiments else ""
+        raise DataError(f"There are no finished runs{such} under {root}: make some first, with labkit run --all.")
+    return Data(runs, left_out)
+
+
+def find_data(params: Parameters) -> Runs:
+    """Find the finished runs; DataError if there are none."""
+    runs = wanted(params).runs
+    kinds = {run.manifest.data.kind for run in runs}
+    files = {f"{run.name}/{name}": sha256(run.folder / name) for run in runs for name in READ}
+    labs = len({run.manifest.notebook for run in runs})
+    return Runs(
+        name=f"{len(runs)} trained networks of {labs} lab{'s' * (labs > 1)}",
+        kind=kinds.pop() if len(kinds) == 1 else "mixed",
+        verified=not any(run.manifest.data.obstacle for run in runs),
+        root=runs_root(params.runs_root),
+        fingerprint=fingerprint_of(files),
+        files=files,
+    )
+
+
+def load_data(params: Parameters, source: Source) -> Data:
+    """The runs once more, as ``find_data`` has found them."""
+    return wanted(params)
+
+
+def results(claims: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """``results.json``: how many of the reported numbers have been tried, and how many were reproduced or passed."""
+    tried = claims[claims["verdict"] != "not run"]
+    held = tried["verdict"].isin(["reproduced", "better"]).sum()
+    whole = {"low": None, "high": None, "interval": ""}
+    return {
+        METRIC: {"value": float(len(tried)), "n": len(claims), **whole, "over": "reported numbers"},
+        "claims_reproduced_or_passed": {"value": float(held), "n": len(tried), **whole, "over": "numbers tried"},
+    }
+
+
+def missing(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """What is not there yet, and the command that makes it: labs, then experiments of the reports."""
+    done = {(run.manifest.notebook, run.manifest.experiment) for run in runs}
+    rows = []
+    for notebook in (name for name in LABS if name not in READERS):
+        number = notebook[:2]
+        if notebook not in {name for name, _ in done}:
+            rows.append({"lab": number, "missing": "any run", "command": f"labkit run {number}"})
+        for experiment in dict.fromkeys(reported(notebook)["experiment"]):
+            if (notebook, experiment) not in done:
+                command = f"labkit run {number} -e {experiment} --data DIR"
+                rows.append({"lab": number, "missing": f"{experiment}, as reported", "command": command})
+    return pd.DataFrame(rows, columns=["lab", "missing", "command"])
+
+
+def parameters_of(run: FinishedRun) -> AnyParameters | None:
+    """The parameters of a run as its lab understands them today; None if it was made by other code."""
+    lab = lab_of(run.manifest.notebook)
+    known = {name: value for name, value in run.manifest.parameters.items() if name in lab.Parameters.model_fields}
+    try:
+        return lab.Parameters.checked(known)
+    except RequestError:
+        return None
+
+
+def parameter_count(run: FinishedRun) -> int | None:
+    """Trainable parameters of a run's network, built anew from the parameters of the run; None if that cannot be."""
+    params = parameters_of(run)
+    if params is None:
+        return None
+    lab = lab_of(run.manifest.notebook)
+    try:
+        return sum(p.numel() for p in lab.build_model(params, fetch=False).parameters())
+    except (ValueError, RuntimeError):  # a shape that the network of today does not take
+        return None
+
+
+def experiment_command(run: FinishedRun) -> str:
+    """The command that repeats a run: its experiment, and each parameter that differs from it."""
+    manifest = run.manifest
+    words = [f"labkit run {manifest.notebook[:2]} -e {manifest.experiment}"]
+    try:
+        recipe = common.experiments(lab_of(manifest.notebook))[manifest.experiment]
+    except KeyError:
+        recipe = {}
+    changed = {"seed": manifest.seed} | {k: v for k, v in manifest.parameters.items() if k in recipe and v != recipe[k]}
+    words += [f"-p {name} {value}" for name, value in changed.items()]
+    return " ".join([*words, *(["--data DIR"] if manifest.data.kind == "official" else [])])
+
+
+def speed_and_memory(side: int) -> pd.DataFrame:
+    """What a batch size and a precision cost: one row each for a small UNet on images of ``side`` × ``side`` pixels.
+
+    Columns precision, batch_size, images/s in training, MiB that a step keeps for its backward pass in all.
+    """
+    device = choose_device("auto")
+    chosen = choose_precision("auto", device)
+    half = chosen if chosen.name != "float32" else Precision("bfloat16", device, "to see what it costs here")
+    rows = []
+    for precision in (choose_precision("float32", device), half):
+        for size in BATCHES:
+            torch.manual_seed(0)
+            images, masks = torch.randn(size, 1, side, side), (torch.rand(size, side, side) < 0.2).long()
+            network = UNet(1, 1, features=[16, 32, 64, 128], bottleneck=256)
+            cost = cost_table({"UNet": network}, images, masks, cross_entropy, precision, rounds=3).iloc[0]
+            row = {"precision": precision.name, "batch_size": size, "images/s": cost["training images/s"]}
+            rows.append(row | {"memory (MiB)": size * cost["memory (MiB)"]})
+    return pd.DataFrame(rows)
