@@ -12,6 +12,7 @@ import click
 from labkit.errors import LabError, RequestError
 
 PATH = click.Path(path_type=Path)
+DOCUMENTS = ("pdf", "docx", "tex", "html")
 EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 130}
 
 
@@ -111,6 +112,43 @@ def predict(
         from labkit.running.predict import predict as lines
 
         for line in lines(run_folder, image, {"mask": output, "overlay": overlay, "probability": probability}, device):
+            click.echo(line)
+
+
+@app.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--csv", type=PATH, help="Also write the table of all runs.")
+def compare(runs: tuple[Path, ...], csv: Path | None) -> None:
+    """Put RUNS side by side: run folders, or folders of them. Two runs: also what differs between them."""
+    with _errors_as_sentences():
+        from labkit.running.comparing import lines
+
+        for line in lines(runs, csv):
+            click.echo(line)
+
+
+@app.command()
+@click.argument("runs", nargs=-1, type=PATH)
+@click.option("--runs", "root", default="", metavar="DIR", help="Folder of the runs, if none are named.")
+@click.option("--out", type=PATH, help="Folder of the report; report/ of the project if left out.")
+@click.option("--lab", "labs", multiple=True, metavar="NN", help="Only this lab (01, 02, …); may be repeated.")
+@click.option("--pages", type=click.IntRange(min=0), default=0, help="The longest that the PDF may be; 0: any length.")
+@click.option(
+    "--format", "formats", multiple=True, type=click.Choice(["pdf", "docx", "tex", "html"]), help="Only this."
+)
+def report(
+    runs: tuple[Path, ...], root: str, out: Path | None, labs: tuple[str, ...], pages: int, formats: tuple[str, ...]
+) -> None:
+    """Make a report of finished runs, as PDF, Word, LaTeX and HTML: of RUNS, or of all under --runs.
+
+    Fill in report.yaml and text/*.md in the report's folder: they are placed in the report and never changed.
+    """
+    with _errors_as_sentences():
+        from labkit.paths import project_root
+        from labkit.report.build import build_report
+
+        folder = (out or project_root() / "report").resolve()
+        for line in build_report(folder, root, runs, labs, pages, formats or DOCUMENTS):
             click.echo(line)
 
 

@@ -14,6 +14,7 @@ from scipy import stats
 
 from labkit.errors import RequestError
 from labkit.results.finished import FinishedRun, hardware
+from labkit.results.run_words import some
 from labkit.results.words import name_of
 from labkit.training.metrics import bootstrap
 
@@ -115,13 +116,7 @@ def student(values: np.ndarray) -> tuple[float, float]:
 
 def per_image_scores(runs: Sequence[FinishedRun]) -> pd.Series:
     """The test score of each image, by its number, averaged over runs (seeds) of one question."""
-    columns = []
-    for run in runs:
-        table = run.table("per_image")
-        name = "correct" if run.metric == "accuracy" else run.metric
-        if "sample" not in table or name not in table:
-            raise RequestError(f"{run.folder / 'per_image.csv'} has no columns sample and {name}: run it again.")
-        columns.append(table.set_index("sample")[name].astype(float))
+    columns = [run.table("per_image").set_index("sample")[run.score_column].astype(float) for run in runs]
     return pd.concat(columns, axis=1, join="inner").mean(axis=1)
 
 
@@ -190,7 +185,7 @@ def _facts(run: FinishedRun) -> dict[str, dict[str, Any]]:
     counts = {f"{part} images": count for part, count in manifest.data.counts.items()}
     which = {f"which {part} images": value[:8] for part, value in manifest.data.splits.items()}
     return {
-        "parameter": manifest.parameters,
+        "parameters": manifest.parameters,
         "code": {"labkit and notebook": str(manifest.code.get("sha256"))[:8]},
         "data": {"name": manifest.data.name, "files": manifest.data.fingerprint[:8], **counts, **which},
         "environment": manifest.environment,
@@ -201,11 +196,7 @@ def _facts(run: FinishedRun) -> dict[str, dict[str, Any]]:
 def differences_words(a: FinishedRun, b: FinishedRun) -> str:
     """The table of ``differences`` in a sentence or two, and whether the two scores may be compared."""
     table, same = differences(a, b), question(a) == question(b)
-    kinds = [
-        f"{len(part)} {kind if len(part) == 1 else kind + 's' if kind == 'parameter' else kind + ' facts'} "
-        f"({', '.join(part['what'].head(4))}{', …' if len(part) > 4 else ''})"
-        for kind, part in table.groupby("kind", sort=False)
-    ]
-    what = f"{a.name} and {b.name} differ in {'; '.join(kinds)}." if kinds else f"{a.name} and {b.name} are alike."
+    kinds = [f"{kind} ({some(list(part['what']))})" for kind, part in table.groupby("kind", sort=False)]
+    what = f"{a.name} and {b.name} differ in {', '.join(kinds)}." if kinds else f"{a.name} and {b.name} are alike."
     verdict = "were scored on the same test images" if same else "were not asked the same question: do not compare them"
     return f"{what} They {verdict}."

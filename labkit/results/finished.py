@@ -1,7 +1,7 @@
 """Finished runs, read back from their folders. What is not a finished run is named with the reason, and left out."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from labkit.results.run import read_manifest
 from labkit.training.loop import rank
 
 READERS = ("06_analysis",)  # notebooks that train nothing: they read the runs of the others
+FIGURE_FILES = ("png", "pdf", "svg", "alt.txt")
 NOT_LEARNED = ("seed", "data_root", "source", "fresh", "device", "precision", "num_workers", "tensorboard", "rival")
 
 
@@ -44,6 +45,7 @@ class Manifest(BaseModel):
     code: dict[str, str | bool | None]
     data: DataFacts
     sessions: list[dict[str, Any]] = []
+    warnings: list[str] = []
 
 
 class Result(BaseModel):
@@ -78,6 +80,11 @@ class FinishedRun:
         return self.results[self.metric]
 
     @property
+    def score_column(self) -> str:
+        """The column of ``per_image.csv`` whose mean is ``score``."""
+        return "correct" if self.metric == "accuracy" else self.metric
+
+    @property
     def chosen(self) -> pd.Series:
         """The row of the history whose weights were kept."""
         best = max(range(len(self.history)), key=lambda i: rank(self.history.iloc[i], self.metric))
@@ -106,9 +113,11 @@ class FinishedRun:
         return (self.folder / f"{name}.csv").is_file()
 
     def figures(self) -> list[str]:
-        """The names of the figures that are there whole: picture and description."""
+        """The names of the figures that are there whole: three pictures and a description, none of them a link."""
         folder = self.folder / "figures"
-        return sorted(path.stem for path in folder.glob("*.pdf") if (folder / f"{path.stem}.alt.txt").is_file())
+        parts = {p.stem: [folder / f"{p.stem}.{end}" for end in FIGURE_FILES] for p in folder.glob("*.png")}
+        whole = (name for name, paths in parts.items() if all(p.is_file() and not p.is_symlink() for p in paths))
+        return sorted(whole)
 
 
 def hardware(run: FinishedRun) -> str:
@@ -132,10 +141,12 @@ def open_run(folder: Path) -> FinishedRun:
     raw = read_manifest(folder)
     if not raw:
         raise RequestError(f"{folder} is no run folder: it has no manifest.json that can be read.")
+    if raw.get("notebook") in READERS:
+        raise RequestError(f"{folder} is an analysis of other runs, which has no score of its own.")
     if raw.get("status") != "completed":
         error = raw.get("error")
         message = f" ({str(error.get('message'))[:120]})" if isinstance(error, dict) else ""
-        raise RequestError(f"{folder} holds no finished run, it is {raw.get('status')}{message}: run it again.")
+        raise RequestError(f"{folder} is no finished run but {raw.get('status')}{message}: run it again.")
     try:
         manifest = Manifest.model_validate(raw)
     except ValidationError as error:
@@ -162,7 +173,11 @@ def _read(name: str, folder: Path, manifest: Manifest) -> FinishedRun:
     if not results or next(iter(results.values())).value is None:
         raise RequestError(f"{path} holds no score: run it again.")
     history = _checked(read_table(folder / "history.csv"), next(iter(results)), folder)
-    return FinishedRun(name, folder, manifest, results, history)
+    run = FinishedRun(name, folder, manifest, results, history)
+    images = run.table("per_image")
+    if not {"sample", run.score_column} <= set(images):
+        raise RequestError(f"{folder / 'per_image.csv'} has no columns sample and {run.score_column}: run it again.")
+    return run
 
 
 def _unreadable(path: Path, error: ValidationError | OSError) -> RequestError:
@@ -194,12 +209,17 @@ def run_folders(root: Path) -> Iterator[Path]:
 
 def find_runs(root: Path) -> tuple[list[FinishedRun], pd.DataFrame]:
     """The finished runs under ``root`` and their rivals, by name, and what was left out: columns folder, reason."""
+    return open_runs(run_folders(root))
+
+
+def open_runs(folders: Iterable[Path]) -> tuple[list[FinishedRun], pd.DataFrame]:
+    """The finished runs among ``folders``, each before its rival, and what was left out: columns folder, reason."""
     runs, left_out = [], []
-    for folder in run_folders(root):
+    for folder in folders:
         try:
-            run = open_run(folder)
+            run = open_run(folder.resolve())
             runs += [run, other] if (other := rival_of(run)) else [run]
         except RequestError as error:
             place = f"{folder.parent.name}/{folder.name}"
-            left_out.append({"folder": place, "reason": str(error).replace(str(folder), place)})
+            left_out.append({"folder": place, "reason": str(error).replace(str(folder.resolve()), "it", 1)})
     return runs, pd.DataFrame(left_out, columns=["folder", "reason"])

@@ -129,3 +129,17 @@ def plot_speed(table: pd.DataFrame) -> Figure:
         ax.set_xlabel("batch size")
     left.legend()
     return figure
+
+
+def plot_pull(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Share of the gradient that comes from the foreground: columns loss, foreground, pull (shares)."""
+    ax = axes_for(ax, 6.0, 3.2)
+    for (name, part), (colour, style, marker) in zip(table.groupby("loss", sort=False), LOOKS, strict=False):
+        ax.plot(100 * part["foreground"], 100 * part["pull"], color=colour, ls=style, marker=marker, label=name)
+    ax.set(xlabel="foreground (% of the pixels)", ylabel="pull of the foreground (%)", ylim=(0, 100))
+    ax.set_title("How loudly a small organ speaks")
+    ax.set_xscale("log")
+    ax.set_xticks(100 * part["foreground"], [f"{100 * share:.0f}" for share in part["foreground"]])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.legend()
+    return ax

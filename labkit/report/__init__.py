@@ -1,0 +1,1 @@
+"""From run folders to a document: ``settings`` (the student's part), ``document`` (one source), ``render``."""

@@ -1,0 +1,226 @@
+"""One Markdown source for the whole report: what was asked, each lab, the comparison, problems, how to repeat it."""
+
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from labkit.files import write_atomic
+from labkit.labs import analysis
+from labkit.report import markdown as md
+from labkit.report.sections import BRIEF, FIGURE_FORMATS, FULL, SHORTEST, lab_section, lab_text, results_sentence
+from labkit.report.settings import LAB_PLACES, Settings, paragraphs
+from labkit.results import compare, plots, run_plots, run_words
+from labkit.results.claims import claims_table
+from labkit.results.finished import FinishedRun, hardware
+from labkit.results.notebook import TIMELESS
+
+Runs = Sequence[FinishedRun]
+
+
+def main_runs(runs: Runs) -> list[FinishedRun]:
+    """One run a lab, which gets a section of its own: complete published data before others, then the latest."""
+    best: dict[str, FinishedRun] = {}
+    for run in sorted((run for run in runs if not run.is_rival), key=_merit):
+        best[run.manifest.notebook] = run
+    return [best[name] for name in sorted(best)]
+
+
+def _merit(run: FinishedRun) -> tuple[bool, bool, str, str]:
+    data = run.manifest.data
+    return not data.obstacle, data.kind == "official", run.manifest.started, run.name
+
+
+def document(runs: Runs, left_out: pd.DataFrame, settings: Settings, folder: Path, out: Path, detail: int) -> str:
+    """The Markdown of the report on ``runs``; the student's paragraphs come from ``folder``, figures go to ``out``."""
+    plots.use_style()
+    shown = main_runs(runs)
+    say = {name: paragraphs(folder, name) for name in ("objective", "comparison", "problems", "conclusions")}
+    parts = [front(settings, shown, detail), objective(runs, say["objective"], detail)]
+    for run in shown:
+        notebook = run.manifest.notebook
+        texts = {place: paragraphs(folder, f"{notebook}-{place}") for place in LAB_PLACES}
+        parts.append(lab_section(run, texts, out, detail))
+    parts += [
+        comparison(runs, say["comparison"], out, detail),
+        f"# Problems met\n\n{say['problems']}\n{problems(runs, left_out)}",
+        f"# Conclusions\n\n{say['conclusions']}\n{conclusions(runs, shown)}",
+        reproduction(runs, detail),
+        references(shown) if detail > SHORTEST else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def front(settings: Settings, runs: Runs, detail: int) -> str:
+    """The title block; the date is the student's, else the day of the newest run, so that a rebuild changes nothing."""
+    newest = max(run.manifest.started for run in runs)
+    values = settings.model_dump() | {"lang": settings.language, "short": detail < FULL}
+    values["date"] = settings.date or day(newest)
+    del values["language"]
+    return md.metadata(values)
+
+
+def day(moment: str) -> str:
+    """``2026-11-24T21:44:27+00:00`` -> 24 November 2026; what is no time stays as it is."""
+    try:
+        when = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    return f"{when.day} {when:%B %Y}"
+
+
+def objective(runs: Runs, text: str, detail: int) -> str:
+    """What is asked, on which machines."""
+    table = compare.runs_table(runs)
+    names = sorted({f"lab {int(name[:2])}" for name in table["notebook"]})
+    samples = (table["kind"] == "sample").sum()
+    warning = f" **{samples} of them are on sample data, which are no reproduction of anything.**" if samples else ""
+    parts = [
+        "# Objective and environment\n",
+        text,
+        f"This report covers {', '.join(names)}: {len(runs)} trained networks.{warning} Each score comes with a 95 % "
+        f"interval, from test images that chose nothing, unless it is said otherwise.\n",
+    ]
+    return "\n".join(parts) if detail == SHORTEST else "\n".join([*parts, machines(runs)])
+
+
+def machines(runs: Runs) -> str:
+    """The hardware and software that the runs have had."""
+    rows = [
+        {
+            "hardware": hardware(run),
+            "precision": run.manifest.precision,
+            "Python": run.manifest.environment.get("python"),
+            "PyTorch": run.manifest.environment.get("torch"),
+            "system": str(run.manifest.environment.get("platform")).split("-with-")[0],
+        }
+        for run in runs
+    ]
+    frame = pd.DataFrame(rows).value_counts(sort=False).rename("runs").reset_index()
+    return md.table(frame, "Machines and software.", "machines", runs="count")
+
+
+def comparison(runs: Runs, text: str, out: Path, detail: int) -> str:
+    """All runs side by side: cost, scores over seeds, effects of changes, and the reports' numbers."""
+    costs = analysis.costs(runs)
+    columns = ["lab", "network", "parameters", "input", "minutes", "test score"]
+    formats = {"parameters": "count", "minutes": "minutes"}
+    parts = ["# Comparison\n", text, "Cost and score of each network; scores of different labs are different things.\n"]
+    parts.append(md.table(costs[columns], "What each network costs and scores.", "costs", **formats))
+    if detail > SHORTEST:
+        parts += [scores_part(runs, out, detail), effects_part(runs, out)]
+    return "\n".join([*parts, claims_part(runs)])
+
+
+def scores_part(runs: Runs, out: Path, detail: int) -> str:
+    """Scores by question, seeds put together."""
+    groups = compare.over_seeds(compare.runs_table(runs))
+    words_of = {compare.question(run): compare.question_words(run) for run in runs}
+    groups = groups.assign(panel=groups["question"].map(words_of), label=groups["experiment"] + " " + groups["model"])
+    said = run_words.seeds(groups)
+    parts = ["## Scores and seeds\n", said.replace("`", "")]
+    if detail == FULL:
+        save(run_plots.plot_scores(groups), out, "scores")
+        caption = "Test scores with 95 % intervals; one panel a question, since only those may be compared."
+        alt = "; ".join(f"{g['label']}: {g['mean']:.3f} (n = {g['n']})" for _, g in groups.iterrows())
+        parts.append("\n" + md.figure("scores.png", caption, f"Test scores. {alt}.", "scores"))
+    return "\n".join(parts) + "\n"
+
+
+def effects_part(runs: Runs, out: Path) -> str:
+    """What each change did, on the same test images."""
+    effects = compare.effects(runs)
+    parts = ["## What each change did\n", run_words.effects(effects).replace("`", ""), ""]
+    if len(effects):
+        save(run_plots.plot_effects(effects), out, "effects")
+        caption = "Change of the test score against the recipe run most often, with 95 % interval."
+        parts.append(md.figure("effects.png", caption, run_words.effects(effects).replace("`", ""), "effects"))
+        shown = effects[["change", "against", "difference", "low", "high", "images", "seeds"]]
+        shown = shown.assign(lab=effects["notebook"].str[:2])[["lab", *shown.columns]]
+        shown = shown.rename(columns={"difference": "points", "low": "from", "high": "to"})
+        formats = dict.fromkeys(("points", "from", "to"), "points")
+        parts.append(md.table(shown, "Effects in points of the test score; paired bootstrap.", "effects", **formats))
+    return "\n".join(parts)
+
+
+def claims_part(runs: Runs) -> str:
+    """The reports' numbers of these labs: those that were tried, and how many were not."""
+    claims = claims_table(runs)
+    claims = claims[claims["notebook"].isin({run.manifest.notebook for run in runs})]
+    parts = ["## Reported against reproduced\n", run_words.claims(claims), ""]
+    tried = claims[claims["verdict"] != "not run"]
+    if len(tried):
+        columns = ["report", "quantity", "reported", "ours", "sd", "n", "verdict", "remark"]
+        formats = dict.fromkeys(("reported", "ours", "sd"), "score")
+        parts.append(md.table(tried[columns], "Numbers of the reports, and ours.", "claims", **formats))
+    return "\n".join(parts)
+
+
+def problems(runs: Runs, left_out: pd.DataFrame) -> str:
+    """What the manifests tell of interruptions, early stops and unfinished runs, and what was done about it."""
+    found = []
+    for run in (run for run in runs if not run.is_rival):
+        name, manifest = md.code(run.name), run.manifest
+        if len(manifest.sessions) > 1:
+            again = len(manifest.sessions) - 1
+            found.append(f"{name} was interrupted and went on from its checkpoint {again} time{'s' * (again > 1)}.")
+        asked = manifest.parameters.get("epochs")
+        if isinstance(asked, int) and len(run.history) < asked:
+            found.append(f"{name} was stopped early, after {len(run.history)} of {asked} epochs, by its own rule.")
+        found += [f"{name}: {md.plain(warning)}" for warning in manifest.warnings]
+    found += [f"{md.code(row.folder)} is left out: {md.plain(row.reason)}" for row in left_out.itertuples()]
+    return md.bullets(found) if found else "No run was interrupted, stopped early or left out.\n"
+
+
+def conclusions(runs: Runs, shown: Runs) -> str:
+    """What the numbers say, lab by lab, with the run that each section shows."""
+    found = [f"Lab {int(run.manifest.notebook[:2])}: {results_sentence(run).strip()}" for run in shown]
+    groups = compare.over_seeds(compare.runs_table(runs))
+    groups = groups.assign(label=groups["experiment"] + " " + groups["model"])
+    return md.bullets([*found, run_words.seeds(groups).replace("`", "")])
+
+
+def reproduction(runs: Runs, detail: int) -> str:
+    """Command, code and data of every number."""
+    rows = [
+        {
+            "command": analysis.experiment_command(run),
+            "code": str(run.manifest.code.get("sha256"))[:8],
+            "commit": str(run.manifest.code.get("commit") or "")[:8] + ("*" if run.manifest.code.get("dirty") else ""),
+            "data": run.manifest.data.fingerprint[:8],
+        }
+        for run in runs
+        if not run.is_rival
+    ]
+    parts = [
+        "# How to reproduce every number\n",
+        "Each row is a run. The same command with the same code and data gives the same numbers, on a processor to "
+        "the last bit. *Code* is a fingerprint of package and notebook, *data* one of all files; a star marks a commit "
+        "with further changes; `DIR` is the folder of the data sets.\n",
+        md.table(pd.DataFrame(rows), "Runs of this report.", "runs", command="code"),
+    ]
+    return "\n".join(parts if detail > SHORTEST else [parts[0], parts[2]])
+
+
+def references(runs: Runs) -> str:
+    """The papers that the labs rest on, each once."""
+    found = dict.fromkeys(entry for run in runs for entry in lab_text(run.manifest.notebook).references)
+    return "# References\n\n" + "\n".join(f"{i}. {entry}" for i, entry in enumerate(sorted(found), start=1)) + "\n"
+
+
+def save(plot: Figure | Axes, out: Path, name: str) -> None:
+    """Write a figure of the report's own in the formats that the documents take."""
+    drawn = plot if isinstance(plot, Figure) else plot.figure
+    for form in FIGURE_FORMATS:
+        content = io.BytesIO()
+        drawn.savefig(content, format=form, metadata=TIMELESS.get(form))
+        write_atomic(out / "figures" / f"{name}.{form}", content.getvalue())
+    plt.close(drawn)
+
+
+__all__ = ["BRIEF", "FULL", "SHORTEST", "document", "main_runs"]

@@ -1,0 +1,219 @@
+"""The sections of one lab: background, data, parameters, training, results, analysis, each from its run folder."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from labkit.errors import RequestError
+from labkit.files import write_atomic
+from labkit.labs import lab_of
+from labkit.report import markdown as md
+from labkit.results import tables, words
+from labkit.results.finished import FinishedRun
+
+TEXTS = Path(__file__).parent / "texts"
+FIGURE_FORMATS = ("png", "pdf", "svg")
+LARGEST_FIGURE = 20_000_000  # bytes; a run folder may come from anywhere
+FULL, BRIEF, SHORTEST = 2, 1, 0  # how much is said
+NOT_SHOWN = ("experiment", "seed", "data_root", "source", "fresh", "device", "precision", "tensorboard", "num_workers")
+
+
+@dataclass(frozen=True)
+class LabText:
+    """What is written about a lab in advance: title, background, and which figures go where."""
+
+    title: str
+    background: str
+    figures: dict[str, dict[str, str]] = field(default_factory=dict)
+    references: list[str] = field(default_factory=list)
+
+
+def lab_text(notebook: str) -> LabText:
+    """``texts/<notebook>.md``: a YAML head and the background."""
+    head, background = (TEXTS / f"{notebook}.md").read_text("utf-8").removeprefix("---\n").split("\n---\n", 1)
+    return LabText(background=background.strip(), **yaml.safe_load(head))
+
+
+def lab_section(run: FinishedRun, texts: dict[str, str], out: Path, detail: int) -> str:
+    """All that the report says of a lab; figures are copied to ``out/figures``, ``texts`` are the student's."""
+    text, number = lab_text(run.manifest.notebook), run.manifest.notebook[:2]
+    parts = [f"# Lab {int(number)}: {text.title} {{#lab-{number}}}\n", caveat(run)]
+    if detail == SHORTEST:
+        return "\n".join([*parts, results_sentence(run), texts["results"], texts["analysis"]])
+    for name, body in (
+        ("Background", text.background + "\n\n" + texts["background"]),
+        ("Data", data_part(run, text, out, detail)),
+        ("Parameters", parameters_part(run) if detail == FULL else parameters_sentence(run)),
+        ("Training", training_part(run, text, out, detail)),
+        ("Results", results_part(run) + "\n" + texts["results"]),
+        ("Analysis", analysis_part(run, text, out, detail) + "\n" + texts["analysis"]),
+    ):
+        if body.strip():
+            parts += [f"## {name}\n", body, ""]
+    return "\n".join(parts)
+
+
+def caveat(run: FinishedRun) -> str:
+    """What a reader must know before any score; nothing to say where the data are complete and published."""
+    obstacle = run.manifest.data.obstacle
+    if not obstacle:
+        return ""
+    return f"> **No result on the published data:** {md.plain(obstacle)}. No report is judged by this run.\n"
+
+
+def data_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> str:
+    """Which data, how many images in each part, and a look at some."""
+    data, number = run.manifest.data, run.manifest.notebook[:2]
+    sentence = f"The run stands on {md.plain(data.name)}: {counts_words(data.counts)}. "
+    if not run.has_table("tables/parts") or detail < FULL:
+        return sentence + "\n\n" + figures(run, text, "data", out)
+    parts = run.table("tables/parts")
+    shares = dict.fromkeys([name for name in ("foreground", "least", "most") if name in parts], "percent")
+    shown = md.table(parts, "Images in each part.", f"{number}-parts", **shares)
+    return f"{sentence}[](#tbl-{number}-parts) lists the parts.\n\n{shown}\n{figures(run, text, 'data', out)}"
+
+
+def counts_words(counts: dict[str, int]) -> str:
+    """``48 images for training, 12 for validation, 20 for the test``."""
+    named = {"train": "for training", "validation": "for validation", "test": "for the test"}
+    parts = [f"{count:,} {named.get(part, part)}" for part, count in counts.items()]
+    return ", ".join(parts).replace(" for", " images for", 1)
+
+
+def parameters_part(run: FinishedRun) -> str:
+    """Each parameter with the reason for it."""
+    number = run.manifest.notebook[:2]
+    reasons = yaml.safe_load((TEXTS / "reasons.yaml").read_text("utf-8"))
+    fields = lab_of(run.manifest.notebook).Parameters.model_fields
+    rows = [
+        {"parameter": name, "value": value, "why": reasons.get(name) or _meaning(fields, name)}
+        for name, value in run.manifest.parameters.items()
+        if name not in NOT_SHOWN
+    ]
+    shown = pd.DataFrame(rows).astype(str).replace({"value": {"": "–"}})
+    table = md.table(shown, "Parameters and what they are for.", f"{number}-parameters", parameter="code", value="code")
+    return f"{parameters_sentence(run)} [](#tbl-{number}-parameters) has them all.\n\n{table}"
+
+
+def _meaning(fields: dict[str, Any], name: str) -> str:
+    return str(fields[name].description) if name in fields else ""
+
+
+def parameters_sentence(run: FinishedRun) -> str:
+    """The parameters that one would ask for first."""
+    p = run.manifest.parameters
+    return (
+        f"Experiment {md.code(run.manifest.experiment)}, seed {run.manifest.seed}: "
+        f"{md.plain(p.get('optimiser', 'an optimiser'))} with a learning rate of {p.get('learning_rate', 0):g} "
+        f"({md.plain(p.get('schedule', 'constant'))}), weight decay {p.get('weight_decay', 0):g}, batches of "
+        f"{p.get('batch_size')}, at most {p.get('epochs')} epochs, images of {p.get('image_size')} × "
+        f"{p.get('image_size')} pixels, {md.plain(run.manifest.precision)} on {md.plain(run.manifest.device)}."
+    )
+
+
+def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> str:
+    """How the training went: in words, as curves, and the epochs that the reports print."""
+    number, chosen = run.manifest.notebook[:2], int(run.chosen["epoch"])
+    said = words.history(run.history, run.metric, chosen)
+    minutes = run.history["seconds"].sum() / 60
+    parts = [f"{said} The training took {minutes:.1f} minutes.\n", figures(run, text, "training", out)]
+    if detail == FULL:
+        progress = tables.progress_table(run.history, run.metric)
+        formats = tables.progress_formats(run.metric)
+        kinds = {name: {"loss": "score", "rate": "short"}.get(kind, kind) for name, kind in formats.items()}
+        parts.append(md.table(progress, "Training progress.", f"{number}-progress", **kinds))
+    return "\n".join(parts)
+
+
+def results_sentence(run: FinishedRun) -> str:
+    """The test score with its interval, on which images."""
+    result = run.score.model_dump()
+    data = md.plain(run.manifest.data.name)
+    return f"On {data} the {md.plain(words.test_score(run.metric, result))}.\n"
+
+
+def results_part(run: FinishedRun) -> str:
+    """Every test metric with its interval; beside the reports' numbers where that is fair."""
+    number = run.manifest.notebook[:2]
+    rows = [
+        {"quantity": words.name_of(name), "value": r.value, "from": r.low, "to": r.high, "n": r.n, "what": r.over}
+        for name, r in run.results.items()
+        if r.value is not None
+    ]
+    shown = pd.DataFrame(rows)
+    formats = dict.fromkeys(("value", "from", "to"), "score") | {"n": "count"}
+    caption = "Test scores with 95 % intervals over test images."
+    parts = [results_sentence(run), md.table(shown, caption, f"{number}-results", **formats)]
+    if run.has_table("tables/reported"):
+        parts.append(reported_part(run, run.table("tables/reported")))
+    return "\n".join(parts)
+
+
+def reported_part(run: FinishedRun, reported: pd.DataFrame) -> str:
+    """The run beside the published numbers, or why it is not."""
+    if not {"report", "quantity", "reported", "ours", "verdict"} <= set(reported):
+        return ""
+    told = reported[pd.to_numeric(reported["ours"], errors="coerce").notna()]
+    if not len(told):
+        return "No number of this run is put beside a published one.\n"
+    columns = ["report", "quantity", "reported", "ours", "verdict"]
+    formats = {"reported": "score", "ours": "score"}
+    caption = "Reported against reproduced, in this run."
+    return md.table(told[columns], caption, f"{run.manifest.notebook[:2]}-reported", **formats)
+
+
+def analysis_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> str:
+    """Per class or per image, with the figures of the inspection."""
+    if detail < FULL:
+        return ""
+    number, parts = run.manifest.notebook[:2], [figures(run, text, "analysis", out)]
+    if run.has_table("per_class"):
+        frame = run.table("per_class")
+        shares = dict.fromkeys([n for n in ("accuracy", "low", "high", "precision", "f1") if n in frame], "percent")
+        parts.append(md.table(frame, "Scores of each class.", f"{number}-classes", n="count", **shares))
+    elif run.has_table("per_image") and run.metric == "dice":
+        parts.append(worst_and_best(run, number))
+    return "\n".join(parts)
+
+
+def worst_and_best(run: FinishedRun, number: str, most: int = 4) -> str:
+    """The test images with the lowest and the highest scores."""
+    frame = run.table("per_image").sort_values("dice")
+    ends = pd.concat([frame.head(most), frame.tail(most)]).drop_duplicates("image")
+    columns = [name for name in ("image", "dice", "iou", "precision", "recall", "true_share") if name in ends]
+    formats = dict.fromkeys(columns[1:], "score") | {"true_share": "percent"}
+    shown = ends[columns].rename(columns={"true_share": "true share"})
+    formats["true share"] = formats.pop("true_share")
+    return md.table(shown, "The test images with the lowest and the highest Dice.", f"{number}-images", **formats)
+
+
+def figures(run: FinishedRun, text: LabText, place: str, out: Path) -> str:
+    """The figures of a place that the run has, copied to the report, with caption and description."""
+    number, parts = run.manifest.notebook[:2], []
+    for name, caption in text.figures.get(place, {}).items():
+        if name in run.figures():
+            copy_figure(run.folder / "figures", name, out / "figures", f"{number}-{name}")
+            alt = (run.folder / "figures" / f"{name}.alt.txt").read_text("utf-8")[:2000]
+            parts.append(md.figure(f"{number}-{name}.png", caption, alt, f"{number}-{name}", _width(run, name)))
+    return "\n".join(parts)
+
+
+def _width(run: FinishedRun, name: str) -> int:
+    """Width on the page in percent: wide figures take it whole, tall ones so much that they stay in proportion."""
+    from PIL import Image
+
+    with Image.open(run.folder / "figures" / f"{name}.png") as picture:
+        wide, high = picture.size
+    return 100 if wide > 1.7 * high else 75 if wide > 1.25 * high else 60
+
+
+def copy_figure(source: Path, name: str, target: Path, new_name: str) -> None:
+    """Copy the three files of a figure; RequestError for an oversized one."""
+    for form in FIGURE_FORMATS:
+        path = source / f"{name}.{form}"
+        if path.stat().st_size > LARGEST_FIGURE:
+            raise RequestError(f"{path} is larger than {LARGEST_FIGURE:,} bytes: run it again.")
+        write_atomic(target / f"{new_name}.{form}", path.read_bytes())

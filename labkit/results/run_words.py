@@ -1,0 +1,155 @@
+"""What tables and figures of many runs say, in sentences made from their numbers."""
+
+import pandas as pd
+
+from labkit.results.words import name_of, percent, score
+
+FEW = 3  # seeds below which nothing is said about seeds
+
+
+def some(names: list[str], most: int = 4) -> str:
+    """``a, b, c, d and 3 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def inventory(runs: pd.DataFrame, left_out: pd.DataFrame) -> str:
+    """How many runs there are, on which data, and what was left out."""
+    on_sample = (runs["kind"] == "sample").sum()
+    complete = (runs["obstacle"] == "").sum()
+    text = (
+        f"**{len(runs)} trained networks** from {runs['notebook'].nunique()} labs: {on_sample} on samples, {complete} "
+        f"on complete published data, {len(runs) - on_sample - complete} on a part of them or on other files."
+    )
+    if len(left_out):
+        text += f" {len(left_out)} folders hold no finished run and are left out, each with its reason."
+    return text
+
+
+def cost(table: pd.DataFrame) -> str:
+    """The table of costs: columns network, parameters, minutes."""
+    big, slow = table.loc[table["parameters"].idxmax()], table.loc[table["minutes"].idxmax()]
+    small = table.loc[table["parameters"].idxmin()]
+    return (
+        f"The networks have {small['parameters']:,.0f} ({small['network']}) to {big['parameters']:,.0f} parameters "
+        f"({big['network']}). The longest training took {slow['minutes']:.1f} minutes ({slow['network']}, lab "
+        f"{slow['lab']}), all together {table['minutes'].sum():.1f}."
+    )
+
+
+def learning_curves(table: pd.DataFrame) -> str:
+    """The table of ``plot_learning_curves``: where each curve begins and ends, and where it is highest."""
+    parts = []
+    for (panel, label), run in table.groupby(["panel", "label"], sort=False):
+        metric, best = run["metric"].iloc[0], run.loc[run["score"].idxmax()]
+        begin, end = (score(metric, run["score"].iloc[i]) for i in (0, -1))
+        parts.append(
+            f"{panel}, {label}: {name_of(metric)} from {begin} to {end}, highest ({score(metric, best['score'])}) at "
+            f"epoch {best['epoch']:.0f}"
+        )
+    return f"Validation scores by epoch. {'; '.join(parts)}."
+
+
+def convergence(table: pd.DataFrame) -> str:
+    """Pairs of networks trained side by side: which one reaches the lower of the two best scores first."""
+    parts = []
+    for panel, pair in table.groupby("panel", sort=False):
+        best = pair.groupby("label", sort=False)["score"].max()
+        goal = best.min()
+        first = pair[pair["score"] >= goal].groupby("label", sort=False)[["epoch", "seconds"]].first()
+        reached = [f"{name} after {row.epoch:.0f} epochs ({row.seconds:.0f} s)" for name, row in first.iterrows()]
+        metric = pair["metric"].iloc[0]
+        parts.append(f"{panel}: a validation {name_of(metric)} of {score(metric, goal)}, {', '.join(reached)}")
+    return f"The lower of the two best scores is reached so. {'; '.join(parts)}."
+
+
+def gaps(table: pd.DataFrame) -> str:
+    """The table of ``plot_gaps``: how much better training images are read than validation and test images."""
+    widest = table.loc[table["gap"].idxmax()]
+    ahead = (table["gap"] > 0).sum()
+    return (
+        f"In {ahead} of {len(table)} trainings the training images are read better than the validation images; the "
+        f"widest gap is {100 * widest['gap']:.1f} points ({widest['label']}). A negative gap is no miracle: training "
+        f"scores are those of an epoch under way, on augmented images, and with dropout."
+    )
+
+
+def seeds(groups: pd.DataFrame) -> str:
+    """The table of ``compare.over_seeds``: what may be said about seeds."""
+    many = groups[groups["n"] >= FEW]
+    if not len(many):
+        return (
+            f"No recipe was run with {FEW} seeds or more, so every interval here is over test images and says nothing "
+            f"of another seed: `labkit run 02 -p seed 1`, then 2, is the cheapest way to change that."
+        )
+    widest = many.loc[many["sd"].idxmax()]
+    return (
+        f"{len(many)} recipes were run with {FEW} seeds or more. Seeds move {widest['label']} most: a standard "
+        f"deviation of {100 * widest['sd']:.2f} points over {widest['n']} seeds. A difference smaller than that, "
+        f"between two single runs, is no finding."
+    )
+
+
+def effects(table: pd.DataFrame) -> str:
+    """The table of ``compare.effects``."""
+    if not len(table):
+        return (
+            "No two recipes were scored on the same test images yet, so there is no effect to measure. A pair is made "
+            "by, for example, `labkit run 02` and `labkit run 02 -p augmentation none`."
+        )
+    clear = table[(table["low"] > 0) | (table["high"] < 0)]
+    strongest = table.loc[table["difference"].abs().idxmax()]
+    return (
+        f"Of {len(table)} changes, {len(clear)} move the test score by more than other test images would. The largest "
+        f"is {strongest['change']} against {strongest['against']}: {100 * strongest['difference']:+.1f} points (95 % "
+        f"interval {100 * strongest['low']:+.1f} to {100 * strongest['high']:+.1f}, {strongest['images']} images). The "
+        f"intervals are over test images; where only one seed was run, another seed may move as much."
+    )
+
+
+def imbalance(table: pd.DataFrame) -> str:
+    """The table of ``analysis.imbalance``: what a network gets that finds nothing."""
+    row = table.loc[table["foreground"].idxmin()]
+    return (
+        f"In lab {row['lab']} {percent(row['foreground'])} of the test pixels are foreground. A network that finds "
+        f"nothing at all has {percent(row['nothing found'])} pixel accuracy and a Dice of 0; the trained one "
+        f"({row['network']}) has {percent(row['pixel accuracy'])} and {row['Dice']:.3f}. So pixel accuracy tells "
+        f"little here, and Dice does."
+    )
+
+
+def pull(table: pd.DataFrame) -> str:
+    """The table of ``analysis.pull_of_foreground`` at its smallest share."""
+    small = table[table["foreground"] == table["foreground"].min()]
+    parts = [f"{percent(row['pull'])} with {row['loss']}" for _, row in small.iterrows()]
+    return (
+        f"Where {percent(small['foreground'].iloc[0])} of the pixels are foreground, an undecided network is pulled by "
+        f"them with this share of the whole gradient: {', '.join(parts)}."
+    )
+
+
+def speed(table: pd.DataFrame) -> str:
+    """The table of ``analysis.speed_and_memory``."""
+    first, last = table["batch_size"].min(), table["batch_size"].max()
+    parts = []
+    for name, part in table.groupby("precision", sort=False):
+        rates = part.set_index("batch_size")["images/s"]
+        parts.append(f"in {name} from {rates[first]:.1f} to {rates[last]:.1f} images/s")
+    memory = table.groupby("batch_size")["memory (MiB)"].first()
+    return (
+        f"From batches of {first} to batches of {last} the speed goes {' and '.join(parts)}; the memory that a step "
+        f"keeps grows from {memory[first]:.1f} to {memory[last]:.1f} MiB."
+    )
+
+
+def claims(table: pd.DataFrame) -> str:
+    """How many of the reported numbers were tried, and what came out."""
+    tried = table[table["verdict"] != "not run"]
+    if not len(tried):
+        return (
+            f"**None of the {len(table)} reported numbers was tried by these runs**: that takes a report's own recipe "
+            f"on the complete published data. The section on the data lists the commands."
+        )
+    counts = tried["verdict"].value_counts()
+    found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"**{len(tried)} of the {len(table)} reported numbers were tried**: {found}."

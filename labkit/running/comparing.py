@@ -1,0 +1,54 @@
+"""Runs side by side at the command line: the lines that ``labkit compare`` prints."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from labkit.errors import RequestError
+from labkit.files import write_atomic
+from labkit.results import compare
+from labkit.results.finished import READERS, FinishedRun, open_runs
+from labkit.results.words import score
+
+COLUMNS = ("run", "seed", "score", "95 % interval", "n", "epochs", "minutes", "precision")
+
+
+def find(paths: Sequence[Path]) -> tuple[list[FinishedRun], pd.DataFrame]:
+    """The finished runs in run folders and folders of such, each once; RequestError if there are none."""
+    manifests = [
+        found for path in paths for level in ("", "*/", "*/*/") for found in path.glob(f"{level}manifest.json")
+    ]
+    folders = dict.fromkeys(manifest.parent.resolve() for manifest in sorted(manifests))
+    runs, left_out = open_runs(folder for folder in folders if folder.parent.name not in READERS)
+    if not runs:
+        reasons = "; ".join(f"{row.folder}: {row.reason}" for row in left_out.head(3).itertuples())
+        where = ", ".join(map(str, paths))
+        raise RequestError(f"There is no finished run in {where}{f' ({reasons})' if reasons else ''}: make one first.")
+    return runs, left_out
+
+
+def lines(paths: Sequence[Path], csv: Path | None = None) -> Iterator[str]:
+    """What may be compared in one table each, what was left out, and for two runs what differs between them."""
+    runs, left_out = find(paths)
+    for row in left_out.itertuples():
+        yield f"left out  {row.folder}: {row.reason}"
+    for asked, group in compare.by_question(runs):
+        yield f"\n{asked}"
+        yield _table(compare.runs_table(group))
+    for row in compare.effects(runs).itertuples():
+        interval = f"95 % interval {100 * row.low:+.2f} to {100 * row.high:+.2f}, {row.images} images"
+        yield f"\n{row.change} against {row.against}: {100 * row.difference:+.2f} points ({interval})"
+    if len(runs) == 2:
+        yield f"\n{compare.differences_words(*runs)}"
+        yield compare.differences(*runs).to_string(index=False)
+    if csv:
+        write_atomic(csv, compare.runs_table(runs).to_csv(index=False, lineterminator="\n"))
+        yield f"\n{csv}"
+
+
+def _table(table: pd.DataFrame) -> str:
+    metric = table["metric"].iloc[0]
+    spans = [f"{score(metric, a)} to {score(metric, b)}" for a, b in zip(table["low"], table["high"], strict=True)]
+    shown = table.assign(score=table["score"].map(lambda value: score(metric, value)), **{"95 % interval": spans})
+    return shown[list(COLUMNS)].round({"minutes": 1}).to_string(index=False)
