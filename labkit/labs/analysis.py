@@ -84,7 +84,8 @@ def find_data(params: Parameters) -> Runs:
     """Find the finished runs; DataError if there are none."""
     runs = wanted(params).runs
     kinds = {run.manifest.data.kind for run in runs}
-    files = {f"{run.name}/{name}": sha256(run.folder / name) for run in runs for name in READ}
+    paths = {f"{run.name}/{name}": run.folder / name for run in runs for name in READ}
+    files = {name: sha256(path) for name, path in paths.items() if path.exists()}  # a rival shares its run's manifest
     labs = len({run.manifest.notebook for run in runs})
     return Runs(
         name=f"{len(runs)} trained networks of {labs} lab{'s' * (labs > 1)}",
@@ -176,7 +177,7 @@ def speed_and_memory(side: int) -> pd.DataFrame:
             torch.manual_seed(0)
             images, masks = torch.randn(size, 1, side, side), (torch.rand(size, side, side) < 0.2).long()
             network = UNet(1, 1, features=[16, 32, 64, 128], bottleneck=256)
-            cost = cost_table({"UNet": network}, images, masks, pixel_cross_entropy, precision, rounds=3).iloc[0]
+            cost = cost_table({"UNet": network}, images, masks, pixel_cross_entropy, precision, rounds=2).iloc[0]
             row = {"precision": precision.name, "batch_size": size, "images/s": cost["training images/s"]}
             rows.append(row | {"memory (MiB)": size * cost["memory (MiB)"]})
     return pd.DataFrame(rows)
@@ -184,13 +185,13 @@ def speed_and_memory(side: int) -> pd.DataFrame:
 
 def costs(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """What each network is, costs and scores: one row a run, the score with the name of its metric."""
-    rows = []
+    rows, names = [], compare.labels(runs)
     for run in runs:
         data, parameters = run.manifest.data, run.manifest.parameters
         rows.append(
             {
                 "lab": run.manifest.notebook[:2],
-                "network": compare.label(run),
+                "network": names[run.name],
                 "data": data.name,
                 "parameters": parameter_count(run),
                 "input": f"{parameters.get('image_size')}²",
@@ -208,17 +209,24 @@ def costs(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
 def curves(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Validation score of each run by epoch and by seconds of training; panel is the question, by lab."""
-    parts = []
+    parts, names = [], compare.labels(runs)
     for run in runs:
         part = run.history[["epoch"]].assign(
             panel=panel(run),
-            label=f"{compare.label(run)}, seed {run.manifest.seed}",
+            label=f"{names[run.name]}, seed {run.manifest.seed}",
             metric=run.metric,
             score=run.history[f"val_{run.metric}"],
             seconds=run.history["seconds"].cumsum(),
         )
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def points(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """``compare.runs_table`` with panel and label for figures; a panel holds what may be compared."""
+    names = compare.labels(runs)
+    table = compare.runs_table(runs)
+    return table.assign(panel=[panel(run) for run in runs], label=[names[run.name] for run in runs])
 
 
 def panel(run: FinishedRun) -> str:
@@ -242,13 +250,13 @@ def two_alike(runs: Sequence[FinishedRun]) -> tuple[FinishedRun, FinishedRun]:
 
 def imbalance(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Foreground share of the test images of each segmentation, and what finding nothing would score."""
-    rows = []
+    rows, names = [], compare.labels(runs)
     for run in runs:
         if run.metric != "dice" or not run.has_table("tables/parts"):
             continue
         parts = run.table("tables/parts").set_index("part")
         share = float(parts.loc["test", "foreground"])
-        row = {"lab": run.manifest.notebook[:2], "network": compare.label(run), "data": run.manifest.data.name}
+        row = {"lab": run.manifest.notebook[:2], "network": names[run.name], "data": run.manifest.data.name}
         row |= {"loss": run.manifest.parameters.get("loss"), "foreground": share, "nothing found": 1 - share}
         row |= {"pixel accuracy": run.results["pixel_accuracy"].value, "Dice": run.score.value}
         rows.append(row)

@@ -24,16 +24,18 @@ Runs = Sequence[FinishedRun]
 
 
 def main_runs(runs: Runs) -> list[FinishedRun]:
-    """One run a lab, which gets a section of its own: complete published data before others, then the latest."""
+    """One run a lab, which gets a section of its own.
+
+    Complete published data come before others, then the recipe that was run with most seeds, then the first seed.
+    """
     best: dict[str, FinishedRun] = {}
-    for run in sorted((run for run in runs if not run.is_rival), key=_merit):
-        best[run.manifest.notebook] = run
+    ranks: dict[str, tuple[bool, bool, int]] = {}
+    for _, group in compare.by_question([run for run in runs if not run.is_rival]):
+        run = min(compare.by_recipe(group)[0], key=lambda run: run.manifest.seed)
+        rank = (not run.manifest.data.obstacle, run.manifest.data.kind == "official", len(group))
+        if rank > ranks.get(run.manifest.notebook, (False, False, 0)):
+            best[run.manifest.notebook], ranks[run.manifest.notebook] = run, rank
     return [best[name] for name in sorted(best)]
-
-
-def _merit(run: FinishedRun) -> tuple[bool, bool, str, str]:
-    data = run.manifest.data
-    return not data.obstacle, data.kind == "official", run.manifest.started, run.name
 
 
 def document(runs: Runs, left_out: pd.DataFrame, settings: Settings, folder: Path, out: Path, detail: int) -> str:
@@ -119,9 +121,7 @@ def comparison(runs: Runs, text: str, out: Path, detail: int) -> str:
 
 def scores_part(runs: Runs, out: Path, detail: int) -> str:
     """Scores by question, seeds put together."""
-    groups = compare.over_seeds(compare.runs_table(runs))
-    words_of = {compare.question(run): compare.question_words(run) for run in runs}
-    groups = groups.assign(panel=groups["question"].map(words_of), label=groups["experiment"] + " " + groups["model"])
+    groups = compare.over_seeds(runs)
     said = run_words.seeds(groups)
     parts = ["## Scores and seeds\n", said.replace("`", "")]
     if detail == FULL:
@@ -180,8 +180,7 @@ def problems(runs: Runs, left_out: pd.DataFrame) -> str:
 def conclusions(runs: Runs, shown: Runs) -> str:
     """What the numbers say, lab by lab, with the run that each section shows."""
     found = [f"Lab {int(run.manifest.notebook[:2])}: {results_sentence(run).strip()}" for run in shown]
-    groups = compare.over_seeds(compare.runs_table(runs))
-    groups = groups.assign(label=groups["experiment"] + " " + groups["model"])
+    groups = compare.over_seeds(runs)
     return md.bullets([*found, run_words.seeds(groups).replace("`", "")])
 
 

@@ -17,6 +17,7 @@ from labkit.results.finished import FinishedRun
 TEXTS = Path(__file__).parent / "texts"
 FIGURE_FORMATS = ("png", "pdf", "svg")
 LARGEST_FIGURE = 20_000_000  # bytes; a run folder may come from anywhere
+SENTENCES = 400  # characters of a description that is short enough to stand in the text as well
 FULL, BRIEF, SHORTEST = 2, 1, 0  # how much is said
 NOT_SHOWN = ("experiment", "seed", "data_root", "source", "fresh", "device", "precision", "tensorboard", "num_workers")
 
@@ -107,8 +108,8 @@ def parameters_sentence(run: FinishedRun) -> str:
     p = run.manifest.parameters
     return (
         f"Experiment {md.code(run.manifest.experiment)}, seed {run.manifest.seed}: "
-        f"{md.plain(p.get('optimiser', 'an optimiser'))} with a learning rate of {p.get('learning_rate', 0):g} "
-        f"({md.plain(p.get('schedule', 'constant'))}), weight decay {p.get('weight_decay', 0):g}, batches of "
+        f"{md.code(p.get('optimiser'))} with a learning rate of {p.get('learning_rate', 0):g} "
+        f"({md.code(p.get('schedule'))}), weight decay {p.get('weight_decay', 0):g}, batches of "
         f"{p.get('batch_size')}, at most {p.get('epochs')} epochs, images of {p.get('image_size')} × "
         f"{p.get('image_size')} pixels, {md.plain(run.manifest.precision)} on {md.plain(run.manifest.device)}."
     )
@@ -130,9 +131,8 @@ def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> st
 
 def results_sentence(run: FinishedRun) -> str:
     """The test score with its interval, on which images."""
-    result = run.score.model_dump()
-    data = md.plain(run.manifest.data.name)
-    return f"On {data} the {md.plain(words.test_score(run.metric, result))}.\n"
+    said = words.test_score(run.metric, run.score.model_dump())
+    return f"{said[0].upper()}{said[1:]} on {md.plain(run.manifest.data.name)}.\n"
 
 
 def results_part(run: FinishedRun) -> str:
@@ -196,7 +196,9 @@ def figures(run: FinishedRun, text: LabText, place: str, out: Path) -> str:
     for name, caption in text.figures.get(place, {}).items():
         if name in run.figures():
             copy_figure(run.folder / "figures", name, out / "figures", f"{number}-{name}")
-            alt = (run.folder / "figures" / f"{name}.alt.txt").read_text("utf-8")[:2000]
+            alt = (run.folder / "figures" / f"{name}.alt.txt").read_text("utf-8")[:2000].strip()
+            said = f": {md.plain(alt)}" if place == "analysis" and len(alt) < SENTENCES else " shows it."
+            parts.append(f"[](#fig-{number}-{name}){said}\n" if place != "data" else "")
             parts.append(md.figure(f"{number}-{name}.png", caption, alt, f"{number}-{name}", _width(run, name)))
     return "\n".join(parts)
 
@@ -207,7 +209,7 @@ def _width(run: FinishedRun, name: str) -> int:
 
     with Image.open(run.folder / "figures" / f"{name}.png") as picture:
         wide, high = picture.size
-    return 100 if wide > 1.7 * high else 75 if wide > 1.25 * high else 60
+    return 100 if wide > 2.4 * high else 80 if wide > 1.7 * high else 65 if wide > 1.25 * high else 55
 
 
 def copy_figure(source: Path, name: str, target: Path, new_name: str) -> None:

@@ -10,12 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from labkit.errors import RequestError
 from labkit.files import write_atomic
+from labkit.report.render import MARKDOWN
 
 SETTINGS = "report.yaml"
 LARGEST = 1_000_000  # bytes of a paragraph file; more is a mistake
-# What a student writes is text, tables, pictures and mathematics, but nothing that a program would run.
-STUDENT = "markdown-raw_html-raw_tex-raw_attribute-native_divs-native_spans-yaml_metadata_block-pandoc_title_block"
-
 FORM = """\
 # Who hands this report in. Fill in what you need, leave the rest empty; `labkit report` never changes this file.
 title: Computer vision lab report
@@ -114,4 +112,4 @@ def paragraphs(folder: Path, name: str) -> str:
     if not text:
         return ""
     options = ["--wrap=none", "--shift-heading-level-by=2", "--reference-location=block", "--sandbox"]
-    return pypandoc.convert_text(text, STUDENT, format=STUDENT, extra_args=options)
+    return pypandoc.convert_text(text, MARKDOWN, format=MARKDOWN, extra_args=options)

@@ -11,6 +11,7 @@ from scipy import stats
 from labkit.paths import PACKAGE
 from labkit.results.finished import FinishedRun, hardware
 from labkit.results.tables import verdict
+from labkit.results.words import name_of
 
 NOT_RUN = {"ours": np.nan, "sd": np.nan, "n": 0, "difference": np.nan, "verdict": "not run", "hardware": ""}
 
@@ -35,14 +36,30 @@ def claims_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def tried(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``claims_table`` that some run has repeated, as they are shown."""
+    columns = ["report", "experiment", "quantity", "reported", "ours", "sd", "n", "difference", "verdict", "remark"]
+    return table.loc[table["verdict"] != "not run", columns]
+
+
+def untried(table: pd.DataFrame) -> pd.DataFrame:
+    """The claimed scores that no run has repeated, without those of single classes and epochs."""
+    single = (table["split"] == "class") | table["split"].str.endswith(" curve")
+    kept = table[(table["verdict"] == "not run") & ~single]
+    return kept.assign(lab=kept["notebook"].str[:2])[["lab", "report", "experiment", "quantity", "reported", "remark"]]
+
+
 def quantity(claim: Mapping[str, Any]) -> str:
     """What a claim is about: ``test accuracy``, ``val loss, epoch 10``, ``test accuracy of class 7``."""
-    split, metric = claim["split"], claim["metric"].replace("_", " ")
+    split, metric = claim["split"], name_of(claim["metric"])
+    part = {"train": "training", "val": "validation"}.get(split.removesuffix(" curve"), split)
     if split == "class":
         return f"test accuracy of class {metric}"
     if split.endswith(" curve"):
-        return f"{split.removesuffix(' curve')} {metric}, epoch {claim['epoch']}"
-    return f"{metric} of training" if split == "cost" else f"{split} {metric}"
+        return f"{part} {metric}, epoch {claim['epoch']}"
+    if "against" in claim:
+        return f"{metric}, {claim['experiment']} against {claim['against']}"
+    return f"{metric} of training" if split == "cost" else f"{part} {metric}"
 
 
 def repeats(run: FinishedRun, notebook: str, experiment: str) -> bool:

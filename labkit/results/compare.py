@@ -20,7 +20,6 @@ from labkit.training.metrics import bootstrap
 
 TARGETS = ("dataset", "target", "num_classes")  # parameters that change what a test score is about
 PAIRS = ("digit_size", "place", "ink", "image_size")  # and those that make other test images of the same photos
-RUN_COLUMNS = ("notebook", "experiment", "model", "seed", "data", "metric", "score", "question", "recipe", "run")
 
 
 def question(run: FinishedRun) -> str:
@@ -51,7 +50,7 @@ def by_question(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[Finishe
 
 def runs_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """One row a run: what it was, what it scored, what it cost, on what machine."""
-    return pd.DataFrame([run_row(run) for run in runs], columns=None if runs else list(RUN_COLUMNS))
+    return pd.DataFrame([run_row(run) for run in runs])
 
 
 def run_row(run: FinishedRun) -> dict[str, Any]:
@@ -80,30 +79,35 @@ def run_row(run: FinishedRun) -> dict[str, Any]:
         "hardware": hardware(run),
         "precision": manifest.precision,
         "obstacle": manifest.data.obstacle,
-        "question": question(run),
-        "recipe": json.dumps(run.recipe(), sort_keys=True),
         "run": run.name,
     }
 
 
-def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of ``runs_table`` that differ in nothing but the seed, put together: n, mean, sd and a 95 % interval.
+def over_seeds(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """Runs that differ in nothing but the seed, put together: one row a recipe, with n, mean, sd and a 95 % interval.
 
     With three seeds or more the interval is Student's, of the mean over seeds; with two there is none; of a single run
-    it is that of its test images. ``over`` says which.
+    it is that of its test images. ``over`` says which; ``panel`` is the question in words.
     """
-    rows = []
-    for _, group in table.groupby(["question", "recipe"], sort=False):
-        first, scores = group.iloc[0], group["score"].to_numpy(float)
-        low, high, over = first["low"], first["high"], "test images"
-        if len(scores) > 1:
-            low, high, over = *student(scores), "seeds"
-        facts = first[["notebook", "experiment", "model", "data", "metric"]].to_dict()
-        facts |= {"n": len(scores), "mean": scores.mean(), "sd": scores.std(ddof=1) if len(scores) > 1 else np.nan}
-        facts |= {"low": low, "high": high, "over": over}
-        facts |= group[["epochs", "minutes", "gap"]].mean().to_dict()
-        rows.append(facts | first[["hardware", "question", "recipe"]].to_dict())
+    rows, names = [], labels(runs)
+    for asked, group in by_question(runs):
+        for same in by_recipe(group):
+            scores = np.array([run.score.value for run in same])
+            low, high, over = same[0].score.low, same[0].score.high, "test images"
+            if len(scores) > 1:
+                low, high, over = *student(scores), "seeds"
+            row = {"panel": asked, "label": names[same[0].name], "metric": same[0].metric, "n": len(scores)}
+            row |= {"mean": scores.mean(), "sd": scores.std(ddof=1) if len(scores) > 1 else np.nan}
+            rows.append(row | {"low": low, "high": high, "over": over})
     return pd.DataFrame(rows)
+
+
+def by_recipe(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
+    """Runs of one question that differ in nothing but the seed, together; what was run most often comes first."""
+    recipes: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        recipes.setdefault(json.dumps(run.recipe(), sort_keys=True), []).append(run)
+    return sorted(recipes.values(), key=len, reverse=True)
 
 
 def student(values: np.ndarray) -> tuple[float, float]:
@@ -111,7 +115,7 @@ def student(values: np.ndarray) -> tuple[float, float]:
     if len(values) < 3:
         return np.nan, np.nan
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean() - half), float(values.mean() + half)
+    return max(0.0, float(values.mean() - half)), min(1.0, float(values.mean() + half))  # scores are shares
 
 
 def per_image_scores(runs: Sequence[FinishedRun]) -> pd.Series:
@@ -139,16 +143,25 @@ def effects(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Every other recipe of a question against the one that was run most often, or first: one row a recipe."""
     rows = []
     for asked, group in by_question(runs):
-        recipes: dict[str, list[FinishedRun]] = {}
-        for run in group:
-            recipes.setdefault(json.dumps(run.recipe(), sort_keys=True), []).append(run)
-        base, *others = sorted(recipes.values(), key=len, reverse=True)
+        base, *others = by_recipe(group)
         for other in others:
             row = {"notebook": base[0].manifest.notebook, "question": asked, "metric": base[0].metric}
             row |= {"change": changed_words(base[0], other[0]), "against": label(base[0])}
             rows.append(row | effect(other, base) | {"seeds": f"{len(other)} / {len(base)}"})
     columns = ["notebook", "question", "metric", "change", "against", "difference", "low", "high", "images", "seeds"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def labels(runs: Sequence[FinishedRun]) -> dict[str, str]:
+    """What to call each run, by its name: experiment and network, and what it has changed if another is called so."""
+    found = {}
+    for _, group in by_question(runs):
+        base, *others = by_recipe(group)
+        found |= {run.name: label(run) for run in base}
+        for other in others:
+            change = f": {changed_words(base[0], other[0])}" if label(other[0]) == label(base[0]) else ""
+            found |= {run.name: label(run) + change for run in other}
+    return found
 
 
 def label(run: FinishedRun) -> str:

@@ -81,7 +81,10 @@ def table(run: Run, name: str, frame: pd.DataFrame, **formats: str) -> None:
     """Show a table and keep it as ``tables/NAME.{csv,tex}``; a format is percent, loss, short, rate or count."""
     formatters = {column: FORMATTERS[kind] for column, kind in formats.items()}
     write_atomic(run.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    texts = {"subset": [c for c in frame if c not in formats and not pd.api.types.is_numeric_dtype(frame[c])]}
     styled = frame.style.format(formatters, na_rep="–", escape=None).hide(axis="index")
+    styled = styled.set_properties(**texts, **{"text-align": "left"})
+    styled = styled.set_table_styles({c: [{"selector": "th", "props": "text-align: left"}] for c in texts["subset"]})
     escaped = {column: lambda value, form=form: form(value).replace("%", r"\%") for column, form in formatters.items()}
     latex = frame.style.format(escaped, na_rep="--", escape="latex").format_index(escape="latex", axis=1)
     write_atomic(run.folder / "tables" / f"{name}.tex", latex.hide(axis="index").to_latex(hrules=True))

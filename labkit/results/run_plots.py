@@ -1,5 +1,6 @@
 """Figures of many runs side by side. Each takes one tidy table; labs with other scores get axes of their own."""
 
+import textwrap
 from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
@@ -25,13 +26,12 @@ LOOKS = [
 def panels(table: pd.DataFrame, by: str, *, height: float = 2.6) -> tuple[Figure, Iterator[tuple[Axes, pd.DataFrame]]]:
     """A figure with axes for each value of ``by``, two in a row, and those axes with their rows."""
     groups = list(table.groupby(by, sort=False))
-    columns = min(2, len(groups))
-    rows = -(-len(groups) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.5 * columns, height * rows), squeeze=False)
+    rows = -(-len(groups) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(9, height * rows), squeeze=False)
     for ax in axes.flat[len(groups) :]:
-        ax.remove()
+        ax.axis("off")
     for ax, (name, _) in zip(axes.flat, groups, strict=False):
-        ax.set_title(str(name), fontsize=10)
+        ax.set_title(textwrap.fill(str(name), 44), fontsize=9)
     return figure, ((ax, part) for ax, (_, part) in zip(axes.flat, groups, strict=False))
 
 
@@ -73,7 +73,7 @@ def plot_gaps(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 def plot_scores(table: pd.DataFrame) -> Figure:
     """Test scores with their 95 % intervals: columns panel, label, mean, low, high, n (runs); one row a recipe."""
     most = table.groupby("panel").size().max()
-    figure, parts = panels(table, "panel", height=1.1 + 0.32 * most)
+    figure, parts = panels(table, "panel", height=1.3 + 0.32 * most)
     for ax, part in parts:
         forest(ax, part["label"] + part["n"].map(lambda n: f", n = {n}"), part["mean"], part["low"], part["high"])
         ax.set_xlabel(f"test {name_of(part['metric'].iloc[0])}")
@@ -107,8 +107,9 @@ def plot_cost_against_score(table: pd.DataFrame) -> Figure:
         for i, (label, runs) in enumerate(part.groupby("label", sort=False)):
             colour, _, marker = LOOKS[i % len(LOOKS)]
             ax.scatter(runs["minutes"], runs["score"], color=colour, marker=marker, s=40, label=label)
-        ax.set(xlabel="training (minutes)", ylabel=f"test {name_of(part['metric'].iloc[0])}", xlim=(0, None))
-        ax.margins(x=0.15, y=0.3)
+        ax.margins(y=0.4)
+        ax.set(xlabel="training (minutes)", xlim=(0, 1.15 * part["minutes"].max()))
+        ax.set_ylabel(f"test {name_of(part['metric'].iloc[0])}")
         ax.legend(fontsize=8)
     return figure
 

@@ -7,6 +7,16 @@ from labkit.results.words import name_of, percent, score
 FEW = 3  # seeds below which nothing is said about seeds
 
 
+def points(share: float) -> str:
+    """0.0123 -> "+1.2": a difference of scores in points, with a true minus sign."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def many(count: int, noun: str) -> str:
+    """1 run, 2 runs."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def some(names: list[str], most: int = 4) -> str:
     """``a, b, c, d and 3 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -22,7 +32,7 @@ def inventory(runs: pd.DataFrame, left_out: pd.DataFrame) -> str:
         f"on complete published data, {len(runs) - on_sample - complete} on a part of them or on other files."
     )
     if len(left_out):
-        text += f" {len(left_out)} folders hold no finished run and are left out, each with its reason."
+        text += f" {many(len(left_out), 'folder')} without a finished run: left out, with the reason."
     return text
 
 
@@ -48,6 +58,20 @@ def learning_curves(table: pd.DataFrame) -> str:
             f"epoch {best['epoch']:.0f}"
         )
     return f"Validation scores by epoch. {'; '.join(parts)}."
+
+
+def climbing(table: pd.DataFrame) -> str:
+    """The table of ``plot_learning_curves``: which trainings were best at their very end."""
+    best = {label: run["epoch"].iloc[run["score"].argmax()] for label, run in _runs_of(table)}
+    late = [label for label, run in _runs_of(table) if best[label] == run["epoch"].iloc[-1]]
+    said = f"Best in the last epoch, so more epochs might be better: {some(late)}." if late else ""
+    return f"{len(best) - len(late)} of {many(len(best), 'training')} were best before their last epoch. {said}".strip()
+
+
+def _runs_of(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [
+        (f"{panel.split(':')[0]} {label}", run) for (panel, label), run in table.groupby(["panel", "label"], sort=False)
+    ]
 
 
 def convergence(table: pd.DataFrame) -> str:
@@ -76,15 +100,15 @@ def gaps(table: pd.DataFrame) -> str:
 
 def seeds(groups: pd.DataFrame) -> str:
     """The table of ``compare.over_seeds``: what may be said about seeds."""
-    many = groups[groups["n"] >= FEW]
-    if not len(many):
+    repeated = groups[groups["n"] >= FEW]
+    if not len(repeated):
         return (
             f"No recipe was run with {FEW} seeds or more, so every interval here is over test images and says nothing "
             f"of another seed: `labkit run 02 -p seed 1`, then 2, is the cheapest way to change that."
         )
-    widest = many.loc[many["sd"].idxmax()]
+    widest = repeated.loc[repeated["sd"].idxmax()]
     return (
-        f"{len(many)} recipes were run with {FEW} seeds or more. Seeds move {widest['label']} most: a standard "
+        f"{many(len(repeated), 'recipe')} with {FEW} seeds or more. Seeds move {widest['label']} most: a standard "
         f"deviation of {100 * widest['sd']:.2f} points over {widest['n']} seeds. A difference smaller than that, "
         f"between two single runs, is no finding."
     )
@@ -98,12 +122,12 @@ def effects(table: pd.DataFrame) -> str:
             "by, for example, `labkit run 02` and `labkit run 02 -p augmentation none`."
         )
     clear = table[(table["low"] > 0) | (table["high"] < 0)]
-    strongest = table.loc[table["difference"].abs().idxmax()]
+    best = table.loc[table["difference"].abs().idxmax()]
+    span = f"95 % interval {points(best['low'])} to {points(best['high'])}, {best['images']} images"
     return (
-        f"Of {len(table)} changes, {len(clear)} move the test score by more than other test images would. The largest "
-        f"is {strongest['change']} against {strongest['against']}: {100 * strongest['difference']:+.1f} points (95 % "
-        f"interval {100 * strongest['low']:+.1f} to {100 * strongest['high']:+.1f}, {strongest['images']} images). The "
-        f"intervals are over test images; where only one seed was run, another seed may move as much."
+        f"Of {many(len(table), 'change')}, {len(clear)} moved the test score by more than other test images would. "
+        f"The largest is {best['change']} against {best['against']}: {points(best['difference'])} points ({span}). "
+        f"The intervals are over test images; where only one seed was run, another seed may move as much."
     )
 
 
