@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-LAYERS = [("data", "models"), ("training", "results"), ("labs",), ("running",), ("cli",)]
+LAYERS = [("data", "models"), ("training", "results"), ("labs",), ("running",), ("report",), ("cli",)]
 SECTIONS = ["Setup", "Parameters", "Data", "Model", "Train", "Evaluate", "Inspect", "Reported", "Export", "What to try"]
 
 

@@ -10,7 +10,7 @@ import torch
 from labkit.data.sources import Source, fingerprint_of
 from labkit.errors import DataError, RequestError
 from labkit.files import sha256
-from labkit.labs import LABS, common, lab_of
+from labkit.labs import LABS, lab_of
 from labkit.labs.parameters import Parameters as AnyParameters
 from labkit.labs.parameters import text, whole
 from labkit.models import UNet
@@ -148,19 +148,6 @@ def parameter_count(run: FinishedRun) -> int | None:
         return sum(p.numel() for p in lab.build_model(params, fetch=False).parameters())
     except (ValueError, RuntimeError):  # a shape that the network of today does not take
         return None
-
-
-def experiment_command(run: FinishedRun) -> str:
-    """The command that repeats a run: its experiment, and each parameter that differs from it."""
-    manifest = run.manifest
-    words = [f"labkit run {manifest.notebook[:2]} -e {manifest.experiment}"]
-    try:
-        recipe = common.experiments(lab_of(manifest.notebook))[manifest.experiment]
-    except KeyError:
-        recipe = {}
-    changed = {"seed": manifest.seed} | {k: v for k, v in manifest.parameters.items() if k in recipe and v != recipe[k]}
-    words += [f"-p {name} {value}" for name, value in changed.items()]
-    return " ".join([*words, *(["--data DIR"] if manifest.data.kind == "official" else [])])
 
 
 def speed_and_memory(side: int) -> pd.DataFrame:

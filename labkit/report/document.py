@@ -1,6 +1,7 @@
 """One Markdown source for the whole report: what was asked, each lab, the comparison, problems, how to repeat it."""
 
 import io
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from labkit.files import write_atomic
 from labkit.labs import analysis
+from labkit.labs.common import experiment_files, read_experiment
 from labkit.report import markdown as md
 from labkit.report.sections import BRIEF, FIGURE_FORMATS, FULL, SHORTEST, lab_section, lab_text, results_sentence
 from labkit.report.settings import LAB_PLACES, Settings, paragraphs
@@ -19,6 +21,7 @@ from labkit.results import compare, plots, run_plots, run_words
 from labkit.results.claims import claims_table
 from labkit.results.finished import FinishedRun, hardware
 from labkit.results.notebook import TIMELESS
+from labkit.running.request import find_notebook, notebook_defaults
 
 Runs = Sequence[FinishedRun]
 
@@ -188,7 +191,7 @@ def reproduction(runs: Runs, detail: int) -> str:
     """Command, code and data of every number."""
     rows = [
         {
-            "command": analysis.experiment_command(run),
+            "command": command_of(run),
             "code": str(run.manifest.code.get("sha256"))[:8],
             "commit": str(run.manifest.code.get("commit") or "")[:8] + ("*" if run.manifest.code.get("dirty") else ""),
             "data": run.manifest.data.fingerprint[:8],
@@ -204,6 +207,22 @@ def reproduction(runs: Runs, detail: int) -> str:
         md.table(pd.DataFrame(rows), "Runs of this report.", "runs", command="code"),
     ]
     return "\n".join(parts if detail > SHORTEST else [parts[0], parts[2]])
+
+
+def command_of(run: FinishedRun) -> str:
+    """The command that repeats a run: its experiment, and each parameter that differs from it."""
+    manifest, words = run.manifest, [f"labkit run {run.manifest.notebook[:2]}"]
+    notebook = find_notebook(manifest.notebook)
+    known = manifest.experiment in {path.stem for path in experiment_files(notebook)}
+    recipe = read_experiment(notebook, manifest.experiment) if known else {"experiment": "quick"}
+    expected = notebook_defaults(notebook) | recipe | {"seed": None}
+    words += [f"-e {manifest.experiment}"] if known else []
+    words += [
+        f"-p {name} {shlex.quote(str(value))}"
+        for name, value in manifest.parameters.items()
+        if name in expected and value != expected[name] and name not in ("data_root", "source", "fresh")
+    ]
+    return " ".join([*words, "--data DIR"] if manifest.data.kind == "official" else words)
 
 
 def references(runs: Runs) -> str:

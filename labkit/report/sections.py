@@ -196,7 +196,7 @@ def figures(run: FinishedRun, text: LabText, place: str, out: Path) -> str:
     for name, caption in text.figures.get(place, {}).items():
         if name in run.figures():
             copy_figure(run.folder / "figures", name, out / "figures", f"{number}-{name}")
-            alt = (run.folder / "figures" / f"{name}.alt.txt").read_text("utf-8")[:2000].strip()
+            alt = (run.folder / "figures" / f"{name}.alt.txt").read_text("utf-8")[:2000].replace("*", "").strip()
             said = f": {md.plain(alt)}" if place == "analysis" and len(alt) < SENTENCES else " shows it."
             parts.append(f"[](#fig-{number}-{name}){said}\n" if place != "data" else "")
             parts.append(md.figure(f"{number}-{name}.png", caption, alt, f"{number}-{name}", _width(run, name)))

@@ -32,11 +32,12 @@ def question(run: FinishedRun) -> str:
 
 
 def question_words(run: FinishedRun) -> str:
-    """The question of a run for a reader: ``Dice on 40 test images of liver CT slices (sample)``."""
+    """The question of a run for a reader: ``Lab 02: Dice on 20 test images of liver CT slices``."""
     data, parameters = run.manifest.data, run.manifest.parameters
     target = f", target {parameters['target']}" if "target" in parameters else ""
     chosen = ", epoch chosen on these images" if parameters.get("select_on") == "test" else ""
-    return f"{name_of(run.metric)} on {data.counts.get('test', 0):,} test images of {data.name}{target}{chosen}"
+    lab = f"Lab {run.manifest.notebook[:2]}"
+    return f"{lab}: {name_of(run.metric)} on {data.counts.get('test', 0):,} test images of {data.name}{target}{chosen}"
 
 
 def by_question(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]]]:

@@ -23,11 +23,11 @@ LOOKS = [
 ]
 
 
-def panels(table: pd.DataFrame, by: str, *, height: float = 2.6) -> tuple[Figure, Iterator[tuple[Axes, pd.DataFrame]]]:
-    """A figure with axes for each value of ``by``, two in a row, and those axes with their rows."""
-    groups = list(table.groupby(by, sort=False))
+def panels(table: pd.DataFrame) -> tuple[Figure, Iterator[tuple[Axes, pd.DataFrame]]]:
+    """A figure with axes for each value of the column panel, two in a row, and those axes with their rows."""
+    groups = list(table.groupby("panel", sort=False))
     rows = -(-len(groups) // 2)
-    figure, axes = plt.subplots(rows, 2, figsize=(9, height * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, 2, figsize=(9, 2.8 * rows), squeeze=False)
     for ax in axes.flat[len(groups) :]:
         ax.axis("off")
     for ax, (name, _) in zip(axes.flat, groups, strict=False):
@@ -37,7 +37,7 @@ def panels(table: pd.DataFrame, by: str, *, height: float = 2.6) -> tuple[Figure
 
 def plot_learning_curves(table: pd.DataFrame, *, x: str = "epoch") -> Figure:
     """Validation score of several runs by ``x``: columns panel, label, metric, score, and epoch or seconds."""
-    figure, parts = panels(table, "panel")
+    figure, parts = panels(table)
     for ax, part in parts:
         for i, (label, run) in enumerate(part.groupby("label", sort=False)):
             colour, style, marker = LOOKS[i % len(LOOKS)]
@@ -72,11 +72,12 @@ def plot_gaps(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 def plot_scores(table: pd.DataFrame) -> Figure:
     """Test scores with their 95 % intervals: columns panel, label, mean, low, high, n (runs); one row a recipe."""
-    most = table.groupby("panel").size().max()
-    figure, parts = panels(table, "panel", height=1.3 + 0.32 * most)
-    for ax, part in parts:
+    groups = list(table.groupby("panel", sort=False))
+    sizes = [len(part) + 2 for _, part in groups]
+    figure, axes = plt.subplots(len(groups), figsize=(8, 0.34 * sum(sizes)), height_ratios=sizes, squeeze=False)
+    for ax, (panel, part) in zip(axes.flat, groups, strict=True):
         forest(ax, part["label"] + part["n"].map(lambda n: f", n = {n}"), part["mean"], part["low"], part["high"])
-        ax.set_xlabel(f"test {name_of(part['metric'].iloc[0])}")
+        ax.set_title(panel, fontsize=9)
     return figure
 
 
@@ -102,7 +103,7 @@ def forest(ax: Axes, labels: pd.Series, middle: pd.Series, low: pd.Series, high:
 
 def plot_cost_against_score(table: pd.DataFrame) -> Figure:
     """Test score against minutes of training: columns panel, label, minutes, score, metric; one point a run."""
-    figure, parts = panels(table, "panel")
+    figure, parts = panels(table)
     for ax, part in parts:
         for i, (label, runs) in enumerate(part.groupby("label", sort=False)):
             colour, _, marker = LOOKS[i % len(LOOKS)]
