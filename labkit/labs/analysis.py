@@ -67,10 +67,21 @@ class Data:
         return source.facts() | {"counts": counts, "runs": [run.name for run in self.runs]}
 
 
+def known(runs: Sequence[FinishedRun], left_out: pd.DataFrame) -> tuple[list[FinishedRun], pd.DataFrame]:
+    """The runs of labs that this workbook has; the others join what was left out."""
+    foreign = [
+        {"folder": run.name, "reason": f"it is of {run.manifest.notebook!r}, which is no lab of this workbook."}
+        for run in runs
+        if run.manifest.notebook not in LABS
+    ]
+    kept = [run for run in runs if run.manifest.notebook in LABS]
+    return kept, pd.concat([left_out, pd.DataFrame(foreign, columns=left_out.columns)], ignore_index=True)
+
+
 def wanted(params: Parameters) -> Data:
     """The runs that the parameters ask for."""
     root = runs_root(params.runs_root)
-    runs, left_out = find_runs(root)
+    runs, left_out = known(*find_runs(root))
     labs, experiments = (set(text.split(",")) - {""} for text in (params.labs, params.experiments))
     runs = [run for run in runs if not labs or run.manifest.notebook[:2] in labs]
     runs = [run for run in runs if not experiments or run.manifest.experiment in experiments]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from labkit.errors import RequestError
 from labkit.labs import LABS
+from labkit.labs.analysis import known
 from labkit.paths import runs_root
 from labkit.report.document import BRIEF, FULL, SHORTEST, document
 from labkit.report.render import page_count, render
@@ -52,7 +53,7 @@ def chosen_runs(root: str, folders: Sequence[Path], labs: Sequence[str]) -> tupl
     if unknown:
         raise RequestError(f"There is no lab {unknown[0]!r}: give numbers from 01 to {max(LABS)[:2]}.")
     where = str(runs_root(root)) if not folders else ", ".join(map(str, folders))
-    runs, left_out = open_runs(folders) if folders else find_runs(runs_root(root))
+    runs, left_out = known(*(open_runs(folders) if folders else find_runs(runs_root(root))))
     if labs:
         runs = [run for run in runs if run.manifest.notebook[:2] in labs]
         left_out = left_out[left_out["folder"].str[:2].isin(labs)]

@@ -23,6 +23,11 @@ LOOKS = [
 ]
 
 
+def literal(text: object, width: int = 90) -> str:
+    """A text as it is, wrapped, for matplotlib: names come from run folders, and a $ would begin mathematics."""
+    return textwrap.fill(str(text), width).replace("$", r"\$")
+
+
 def panels(table: pd.DataFrame) -> tuple[Figure, Iterator[tuple[Axes, pd.DataFrame]]]:
     """A figure with axes for each value of the column panel, two in a row, and those axes with their rows."""
     groups = list(table.groupby("panel", sort=False))
@@ -31,7 +36,7 @@ def panels(table: pd.DataFrame) -> tuple[Figure, Iterator[tuple[Axes, pd.DataFra
     for ax in axes.flat[len(groups) :]:
         ax.axis("off")
     for ax, (name, _) in zip(axes.flat, groups, strict=False):
-        ax.set_title(textwrap.fill(str(name), 44), fontsize=9)
+        ax.set_title(literal(name, 44), fontsize=9)
     return figure, ((ax, part) for ax, (_, part) in zip(axes.flat, groups, strict=False))
 
 
@@ -42,7 +47,16 @@ def plot_learning_curves(table: pd.DataFrame, *, x: str = "epoch") -> Figure:
         for i, (label, run) in enumerate(part.groupby("label", sort=False)):
             colour, style, marker = LOOKS[i % len(LOOKS)]
             every = max(1, len(run) // 10)
-            ax.plot(run[x], run["score"], color=colour, ls=style, marker=marker, ms=4, markevery=every, label=label)
+            ax.plot(
+                run[x],
+                run["score"],
+                color=colour,
+                ls=style,
+                marker=marker,
+                ms=4,
+                markevery=every,
+                label=literal(label, 40),
+            )
         ax.set(xlabel="seconds of training" if x == "seconds" else x)
         ax.set_ylabel(f"validation {name_of(part['metric'].iloc[0])}")
         if x == "epoch":
@@ -63,7 +77,7 @@ def plot_gaps(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ("score", "test", RED, "s"),
     ):
         ax.scatter(table[column], place, color=colour, marker=marker, s=34, label=name, zorder=2)
-    ax.set_yticks(place, table["label"])
+    ax.set_yticks(place, table["label"].map(literal))
     ax.set(xlabel="score at the chosen epoch (accuracy, or Dice)", title="Seen and unseen images")
     ax.grid(axis="y", visible=False)
     ax.legend(ncols=3, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
@@ -77,7 +91,7 @@ def plot_scores(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(len(groups), figsize=(8, 0.34 * sum(sizes)), height_ratios=sizes, squeeze=False)
     for ax, (panel, part) in zip(axes.flat, groups, strict=True):
         forest(ax, part["label"] + part["n"].map(lambda n: f", n = {n}"), part["mean"], part["low"], part["high"])
-        ax.set_title(panel, fontsize=9)
+        ax.set_title(literal(panel), fontsize=9)
     return figure
 
 
@@ -95,7 +109,7 @@ def forest(ax: Axes, labels: pd.Series, middle: pd.Series, low: pd.Series, high:
     place = np.arange(len(labels))[::-1]
     ax.hlines(place, low.fillna(middle), high.fillna(middle), color=BLUE, lw=2)
     ax.scatter(middle, place, color=BLUE, zorder=2, s=30)
-    ax.set_yticks(place, labels, fontsize=8)
+    ax.set_yticks(place, [literal(text, 46) for text in labels], fontsize=8)
     ax.set_ylim(-0.6, len(labels) - 0.4)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.grid(axis="y", visible=False)
@@ -107,7 +121,7 @@ def plot_cost_against_score(table: pd.DataFrame) -> Figure:
     for ax, part in parts:
         for i, (label, runs) in enumerate(part.groupby("label", sort=False)):
             colour, _, marker = LOOKS[i % len(LOOKS)]
-            ax.scatter(runs["minutes"], runs["score"], color=colour, marker=marker, s=40, label=label)
+            ax.scatter(runs["minutes"], runs["score"], color=colour, marker=marker, s=40, label=literal(label, 40))
         ax.margins(y=0.4)
         ax.set(xlabel="training (minutes)", xlim=(0, 1.15 * part["minutes"].max()))
         ax.set_ylabel(f"test {name_of(part['metric'].iloc[0])}")

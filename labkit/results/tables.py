@@ -138,8 +138,8 @@ def progress_table(history: pd.DataFrame, metric: str, epochs: Sequence[int] = R
 
 def reported(notebook: str) -> pd.DataFrame:
     """What the course reports claim for a notebook (``labkit/results/reported.json``); nobody verified it."""
-    rows = json.loads((PACKAGE / "results" / "reported.json").read_text("utf-8"))
-    return pd.DataFrame(row for row in rows if row["notebook"] == notebook).drop(columns="notebook")
+    rows = pd.DataFrame(json.loads((PACKAGE / "results" / "reported.json").read_text("utf-8")))
+    return rows[rows["notebook"] == notebook].drop(columns="notebook").reset_index(drop=True)
 
 
 def reported_scores(notebook: str, experiment: str, split: str) -> pd.Series:

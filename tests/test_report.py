@@ -1,0 +1,238 @@
+"""The report from run folders: the student's part is kept, nothing in it is run, and the documents say the same."""
+
+import html
+import re
+import zipfile
+from pathlib import Path
+
+import pypandoc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pypdf import PdfReader
+from runs import write_run
+
+from labkit.cli import app
+from labkit.errors import RequestError
+from labkit.report import document, markdown
+from labkit.report.build import build_report
+from labkit.report.render import MARKDOWN
+from labkit.report.settings import make_forms, paragraphs, read_settings
+from labkit.results.finished import find_runs
+
+SETTINGS = "title: My report\nauthor: [Ada Łovelace, 王小明]\ncourse: CV 101\nnumber: 007\ndate: 1 May 2026\n"
+WORDS = "I found that $\\alpha^2 = 1.5$ holds, says 王小明 (Zoë).\n"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    root = tmp_path / "runs"
+    write_run(root, seed=0)
+    write_run(root, seed=1, loss="dice", scores=(0.7, 0.7, 0.9))
+    write_run(root, seed=2, status="failed")
+    return root
+
+
+def texts(out: Path) -> dict[str, str]:
+    """What each of the four documents says, as plain text."""
+    pages = PdfReader(out / "report.pdf").pages
+    word = zipfile.ZipFile(out / "report.docx").read("word/document.xml").decode("utf-8")
+    return {
+        "pdf": "\n".join(page.extract_text() for page in pages),
+        "docx": html.unescape(re.sub("<[^>]+>", "", word)),
+        "html": html.unescape(re.sub("<[^>]+>", "", (out / "report.html").read_text("utf-8"))),
+        "tex": (out / "report.tex").read_text("utf-8"),
+    }
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with words of the student's own."""
+    folder = tmp_path_factory.mktemp("a report 中")
+    for lab in ("01", "02", "03", "04", "05"):
+        write_run(folder / "runs", lab, scores=(0.5, 1.0, 1.0))
+    write_run(folder / "runs", seed=1, loss="dice")
+    write_run(folder / "runs", seed=2, status="interrupted")
+    (folder / "out" / "text").mkdir(parents=True)
+    (folder / "out" / "report.yaml").write_text(SETTINGS, "utf-8")
+    (folder / "out" / "text" / "objective.md").write_text(WORDS, "utf-8")
+    (folder / "out" / "text" / "02_liver_unet-analysis.md").write_text("<!-- no -->\n# Mine\n\nWhy *so*?\n", "utf-8")
+    list(build_report(folder / "out", str(folder / "runs")))
+    return folder
+
+
+def test_the_four_documents_say_the_same(made: Path) -> None:
+    for form, text in texts(made / "out").items():
+        flat = re.sub(r"\s+", " ", text)
+        for words in ("Ada Łovelace", "王小明", "Zoë", "CV 101", "007", "1 May 2026", "My report", "Why"):
+            assert words in flat, (form, words)
+        for words in ("Reading digits with a residual network", "Finding the liver", "Problems met", "References"):
+            assert words in flat, (form, words)
+        assert "sample data" in flat, form
+
+
+def test_numbers_come_with_their_intervals(made: Path) -> None:
+    flat = re.sub(r"\s+", " ", texts(made / "out")["pdf"])
+    assert "Test Dice 0.8333 (95 % bootstrap 0.7333 to 0.9333, n = 3)" in flat
+    assert not re.search(r"\d\.\d{8}", flat)
+
+
+def test_a_rebuild_changes_no_byte_and_no_word_of_the_students(made: Path, tmp_path: Path) -> None:
+    kept = [path for path in (made / "out").rglob("*") if path.is_file()]
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in kept}
+    list(build_report(made / "out", str(made / "runs")))
+    for path, (content, moment) in before.items():
+        assert path.read_bytes() == content, path
+        if path.suffix in (".md", ".yaml"):
+            assert path.stat().st_mtime_ns == moment
+
+
+def test_what_is_not_finished_is_named(made: Path, runs: Path, tmp_path: Path) -> None:
+    assert "quick-seed2" in texts(made / "out")["html"]
+    lines = list(build_report(tmp_path / "out", str(runs), formats=["tex"]))
+    assert lines[0].startswith("left out  02_liver_unet/quick-seed2: it is no finished run but failed (it broke)")
+    assert lines[1:] == [str(tmp_path / "out" / "report.tex")]
+
+
+def test_one_lab_alone_and_runs_by_name(made: Path, tmp_path: Path) -> None:
+    list(build_report(tmp_path / "a", str(made / "runs"), labs=["04"], formats=["html"]))
+    text = (tmp_path / "a" / "report.html").read_text("utf-8")
+    assert "block CNN" in text
+    assert "liver" not in text
+    (folder,) = (made / "runs" / "05_digit_on_photo").iterdir()
+    list(build_report(tmp_path / "b", folders=[folder], formats=["html"]))
+    assert "A digit on a photo" in (tmp_path / "b" / "report.html").read_text("utf-8")
+
+
+def test_a_limit_of_pages_is_kept_or_said_to_be_too_low(made: Path, tmp_path: Path) -> None:
+    full = len(PdfReader(made / "out" / "report.pdf").pages)
+    list(build_report(tmp_path / "out", str(made / "runs"), pages=full - 2, formats=["pdf"]))
+    assert len(PdfReader(tmp_path / "out" / "report.pdf").pages) <= full - 2
+    with pytest.raises(RequestError, match=r"shortest form has \d+ pages, more than 1"):
+        list(build_report(tmp_path / "none", str(made / "runs"), pages=1, formats=["pdf"]))
+    assert not (tmp_path / "none" / "report.pdf").exists()
+
+
+def test_a_run_of_no_lab_of_ours_is_left_out(runs: Path, tmp_path: Path) -> None:
+    manifest = write_run(runs, "01") / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"01_mnist_resnet18"', '"99_rockets"'))
+    lines = list(build_report(tmp_path / "out", str(runs), formats=["tex"]))
+    assert any("99_rockets" in line and line.startswith("left out") for line in lines)
+
+
+def test_names_in_a_run_folder_are_text_and_nothing_else(tmp_path: Path) -> None:
+    evil = (
+        '<script>alert(1)</script> $\\input{/etc/passwd}$ `x` | \\write18{ls} #raw "quoted" [link](http://x) ~~z~~ @me'
+    )
+    manifest = write_run(tmp_path / "runs", loss=evil) / "manifest.json"
+    manifest.write_text(manifest.read_text("utf-8").replace("made-up slices", "<b>$\\\\frac</b> | *made-up*"), "utf-8")
+    write_run(tmp_path / "runs", seed=1)
+    list(build_report(tmp_path / "out", str(tmp_path / "runs")))
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "<script>alert" not in page
+    assert "<b>$" not in page
+    assert "root:" not in page
+    assert "\\input{/etc" not in (tmp_path / "out" / "report.tex").read_text("utf-8")
+    assert "\\frac" in texts(tmp_path / "out")["docx"]
+
+
+def test_a_students_text_cannot_leave_its_place(tmp_path: Path) -> None:
+    make_forms(tmp_path, ["02_liver_unet"])
+    assert paragraphs(tmp_path, "objective") == ""
+    path = tmp_path / "text" / "objective.md"
+    path.write_text("# Big\n\n<script>x</script> \\input{y}\n\n```\nopen\n", "utf-8")
+    found = paragraphs(tmp_path, "objective")
+    assert "### Big" in found
+    again = pypandoc.convert_text(found + "\n\n## Next\n", "html", format=MARKDOWN)
+    assert "<script>" not in again
+    assert ">Next</h2>" in again
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfe", "not a YAML file"),
+        (b"title: [", "not a YAML file"),
+        (b"tilte: x", "tilte cannot be used"),
+        (b"title: [a, b]", "must be a text"),
+        (b"- a\n- b", "cannot be used"),
+    ],
+)
+def test_a_bad_settings_file_is_one_sentence_and_nothing_is_written(
+    runs: Path, tmp_path: Path, content: bytes, words: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.yaml").write_bytes(content)
+    with pytest.raises(RequestError, match=words):
+        list(build_report(out, str(runs), formats=["tex"]))
+    assert [path.name for path in out.iterdir()] == ["report.yaml"]
+
+
+def test_a_bad_paragraph_file_is_one_sentence(tmp_path: Path) -> None:
+    make_forms(tmp_path, [])
+    (tmp_path / "text" / "objective.md").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RequestError, match="save it as UTF-8"):
+        paragraphs(tmp_path, "objective")
+    (tmp_path / "text" / "objective.md").write_text("x" * 1_000_001)
+    with pytest.raises(RequestError, match="has 1,000,001 bytes"):
+        paragraphs(tmp_path, "objective")
+
+
+def test_settings_are_made_once(tmp_path: Path) -> None:
+    assert read_settings(tmp_path).title == "Computer vision lab report"
+    (tmp_path / "report.yaml").write_text("author: Ada\nnumber: 12\n")
+    found = read_settings(tmp_path)
+    assert (found.author, found.number) == (["Ada"], "12")
+    assert (tmp_path / "report.yaml").read_text() == "author: Ada\nnumber: 12\n"
+
+
+LINES = st.lists(
+    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=30), min_size=1, max_size=30
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(LINE, min_size=1, max_size=30))
+def test_plain_text_stays_as_it_is(lines: list[str]) -> None:
+    table = "| head |\n|---|\n" + "".join(f"| x{markdown.plain(line)} |\n" for line in lines)
+    page = pypandoc.convert_text(table, "html", format=f"{MARKDOWN}-smart", extra_args=["--wrap=none"])
+    cells = [html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<td.*?>(.*?)</td>", page)]
+    assert cells == [f"x{line}" for line in lines]
+
+
+def test_the_section_of_a_lab_shows_published_data_first_then_what_was_run_most(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    for seed in (0, 1):
+        write_run(root, seed=seed)
+    write_run(root, loss="dice")
+    assert [run.name for run in document.main_runs(find_runs(root)[0])] == ["02_liver_unet/quick-seed0"]
+    write_run(root, seed=5, experiment="best", obstacle="")
+    assert [run.name for run in document.main_runs(find_runs(root)[0])] == ["02_liver_unet/best-seed5"]
+
+
+def test_the_command_of_a_run_repeats_it(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    write_run(root, "02", seed=3, experiment="one_minute", obstacle="")
+    write_run(root, "01", learning_rate=0.5, class_names="a b,c", epochs=3)
+    commands = [document.command_of(run) for run in find_runs(root)[0]]
+    assert commands[0] == "labkit run 01 -e quick -p seed 0 -p class_names 'a b,c' -p learning_rate 0.5"
+    assert commands[1].startswith("labkit run 02 -e one_minute -p seed 3")
+    assert commands[1].endswith("--data DIR")
+
+
+def test_the_command_says_what_it_left_out_and_wrote(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    app(["report", "--runs", str(runs), "--out", str(tmp_path / "out"), "--format", "docx"], standalone_mode=False)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == str(tmp_path / "out" / "report.docx")
+    assert zipfile.is_zipfile(said[-1])
+    for words, sentence in (
+        (["--runs", str(tmp_path / "empty")], "There is no finished run in"),
+        (["--runs", str(runs), "--lab", "09"], "There is no lab '09'"),
+        (["--runs", str(runs), "--lab", "01"], "no finished run of lab 01"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            app(["report", *words, "--out", str(tmp_path / "other")], standalone_mode=False)
+        assert ended.value.code == 2
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
