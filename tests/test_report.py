@@ -187,9 +187,7 @@ def test_settings_are_made_once(tmp_path: Path) -> None:
     assert (tmp_path / "report.yaml").read_text() == "author: Ada\nnumber: 12\n"
 
 
-LINES = st.lists(
-    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=30), min_size=1, max_size=30
-)
+LINE = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=30)
 
 
 @settings(max_examples=20, deadline=None)
