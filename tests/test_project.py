@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-LAYERS = [("data", "models"), ("training", "results"), ("labs",), ("running",), ("cli",)]
+LAYERS = [("data", "models"), ("training", "results"), ("labs",), ("running", "report"), ("cli",)]
 SECTIONS = ["Setup", "Parameters", "Data", "Model", "Train", "Evaluate", "Inspect", "Reported", "Export", "What to try"]
 
 
@@ -89,6 +89,8 @@ def test_packages_used_are_declared() -> None:
         "IPython": "ipykernel",
         "click": "click",
         "cv2": "opencv-python-headless",
+        "pypandoc": "pypandoc-binary",
+        "noto_cjk_sans_otc": "noto-cjk-sans-otc",
     }
     declared = {re.split(r"[<>=!]", name)[0] for name in project["dependencies"]}
     used = set()
