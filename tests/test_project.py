@@ -89,6 +89,8 @@ def test_packages_used_are_declared() -> None:
         "IPython": "ipykernel",
         "click": "click",
         "cv2": "opencv-python-headless",
+        "pypandoc": "pypandoc-binary",
+        "noto_cjk_sans_otc": "noto-cjk-sans-otc",
     }
     declared = {re.split(r"[<>=!]", name)[0] for name in project["dependencies"]}
     used = set()

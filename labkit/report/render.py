@@ -1,0 +1,187 @@
+"""One Markdown source becomes report.pdf, .docx, .tex and .html; the same source always gives the same bytes."""
+
+import contextlib
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pypandoc
+import typst
+from noto_cjk_sans_otc import FONT_PATH
+
+from labkit.errors import RequestError
+from labkit.files import write_atomic
+from labkit.report.check import Picture, check, nodes, words
+from labkit.report.word import dated, reference_document
+
+FORMATS = ("pdf", "docx", "tex", "html")
+TEMPLATES = Path(__file__).parent / "templates"
+# Students' own words are read as Markdown and nothing else: no HTML, TeX, macros or metadata of theirs.
+OFF = (
+    "raw_html raw_tex raw_attribute latex_macros citations yaml_metadata_block pandoc_title_block native_divs "
+    "native_spans fenced_divs bracketed_spans grid_tables multiline_tables simple_tables"
+)
+MARKDOWN = "markdown" + "".join(f"-{extension}" for extension in OFF.split())
+METADATA = ("title", "subtitle", "author", "affiliation", "course", "number", "date", "lang", "abstract", "short")
+FILES = (".png", ".pdf", ".svg")  # forms of one figure
+DATES = ("%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
+EARLIEST = 315532800  # 1980-01-01, the first day a zip file can bear
+CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
+
+
+def render(source: Path, out: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Set the report ``source`` (Markdown, figures in ``figures/`` beside it) and write ``out/report.*``.
+
+    All formats are made before the first is written; RequestError says what is wrong and leaves an earlier report.
+    ``out/figures`` gets what report.tex includes.
+    """
+    source, out = Path(source), Path(out)
+    if unknown := [form for form in formats if form not in FORMATS]:
+        raise RequestError(f"There is no report format {unknown[0]!r}: choose among {', '.join(FORMATS)}.")
+    document = read(source)
+    figures = check(document, source.parent)
+    with tempfile.TemporaryDirectory(prefix="labkit-report-") as name:
+        work = Path(name)
+        copy_figures(figures, source.parent, work)
+        (work / "report.json").write_text(json.dumps(document), "utf-8")
+        made = {out / f"report.{form}": MAKERS[form](document["meta"], work) for form in formats}
+    try:
+        if "tex" in formats:
+            copy_figures(figures, source.parent, out)
+        for path, content in made.items():
+            write_atomic(path, content)
+    except OSError as error:
+        raise RequestError(
+            f"The report cannot be written to {out} ({error.strerror}): choose another folder."
+        ) from error
+    return list(made)
+
+
+def read(source: Path) -> dict[str, Any]:
+    """A Markdown file as a pandoc document: metadata from the block at its top, the rest untrusted text."""
+    try:
+        text = source.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"The report {source} cannot be read ({error}): it must be a UTF-8 text file.") from error
+    front = re.match(r"---\s*\n.*?\n(---|\.\.\.)[ \t]*(\n|$)", text, re.DOTALL)
+    head = front[0] if front else ""
+    # Long lines would give pipe tables widths by their dashes, which say nothing about what is in them.
+    document = json.loads(pandoc(text[len(head) :], "-f", MARKDOWN, "-t", "json", "--columns=100000"))
+    meta = json.loads(pandoc(head, "-f", f"{MARKDOWN}+yaml_metadata_block", "-t", "json"))["meta"]
+    document["meta"] = {"lang": {"t": "MetaString", "c": "en"}} | {key: meta[key] for key in METADATA if key in meta}
+    if CJK.search(text):
+        document["meta"]["cjk"] = {"t": "MetaBool", "c": True}
+    if any(tag == "Math" for tag, _ in nodes(document)):
+        pandoc(json.dumps(document), "-f", "json", "-t", "html", "--mathml")  # warns of what it cannot read
+    return document
+
+
+def pandoc(text: str, *options: str, folder: Path | None = None) -> str:
+    """Run pandoc in ``folder`` and in its sandbox, where there is no clock; a warning is an error."""
+    command = [pypandoc.get_pandoc_path(), "--sandbox", "--fail-if-warnings", *options]
+    ran = subprocess.run(command, input=text.encode(), capture_output=True, cwd=folder, check=False)
+    if ran.returncode:
+        raise RequestError(pandoc_says(ran.stderr.decode("utf-8", "replace")))
+    return ran.stdout.decode("utf-8")
+
+
+def pandoc_says(message: str) -> str:
+    """One sentence made from pandoc's complaint."""
+    formula = re.search(r"Could not convert TeX math (.*?), rendering as TeX", message, re.DOTALL)
+    if formula:
+        return f"The formula ${formula[1]}$ cannot be set in all formats: use the common commands of LaTeX."
+    first = " ".join(message.removeprefix("[WARNING] ").split("\n[WARNING]")[0].split("Failing because")[0].split())
+    return f"The report cannot be set: pandoc says {first!r}; mend the Markdown there."
+
+
+def copy_figures(figures: Sequence[Picture], source: Path, target: Path) -> None:
+    """Copy every form of the figures, in folders of the same names."""
+    for figure in figures:
+        named = Path(figure.file)
+        for name in {named, *(named.with_suffix(suffix) for suffix in FILES)}:
+            if (source / name).is_file() and (source / name).resolve() != (target / name).resolve():
+                write_atomic(target / name, (source / name).read_bytes())
+
+
+def written(work: Path, form: str, *options: str) -> Path:
+    """The document as pandoc writes it in a format, shaped by our filters and our template."""
+    filters = [f"--lua-filter={TEMPLATES / name}" for name in ("shape.lua", "tables.lua")]
+    name, path = form.split("+")[0], work / f"report.{form.split('+')[0]}"
+    template = TEMPLATES / f"report.{ {'docx': 'openxml'}.get(name, name) }"
+    shared = [
+        "-f",
+        "json",
+        "-t",
+        form,
+        "-o",
+        str(path),
+        f"--template={template}",
+        "--number-sections",
+        "--wrap=preserve",
+    ]
+    text = (work / "report.json").read_text("utf-8")
+    pandoc(text, *shared, *filters, "--syntax-highlighting=none", *options, folder=work)
+    return path
+
+
+def timestamp(meta: dict[str, Any]) -> int:
+    """Seconds since 1970 of the report's date; the clock has no part in it."""
+    for form in DATES:
+        with contextlib.suppress(ValueError):
+            return int(datetime.strptime(words(meta.get("date")).strip(), form).replace(tzinfo=UTC).timestamp())
+    return EARLIEST
+
+
+def make_pdf(meta: dict[str, Any], work: Path) -> bytes:
+    """A tagged PDF/UA-1 file."""
+    path = written(work, "typst")
+    try:
+        return typst.compile(
+            str(path),
+            root=str(work),
+            font_paths=[str(FONT_PATH.parent)],
+            ignore_system_fonts=True,
+            pdf_standards=["ua-1"],
+            timestamp=timestamp(meta),
+        )
+    except typst.TypstError as error:
+        raise RequestError(typst_says(str(error.message))) from error
+
+
+def typst_says(message: str) -> str:
+    """One sentence made from typst's complaint."""
+    glyph = re.search(r'the text `"(.)"` could not be displayed', message)
+    if glyph:
+        return f"No font of the PDF has the character {glyph[1]!r} (U+{ord(glyph[1]):04X}): write it in another way."
+    return f"The PDF cannot be made: typst says {message!r}."
+
+
+def make_docx(meta: dict[str, Any], work: Path) -> bytes:
+    """A Word document with real headings, captions and table heads."""
+    reference = work / "reference.docx"
+    default = subprocess.run(
+        [pypandoc.get_pandoc_path(), "--print-default-data-file", "reference.docx"], capture_output=True, check=True
+    ).stdout
+    short = meta.get("short", {}).get("c") is True
+    reference.write_bytes(reference_document(default, TEMPLATES / "styles.xml", short))
+    path = written(work, "docx+native_numbering", f"--reference-doc={reference}")
+    return dated(path.read_bytes(), timestamp(meta))
+
+
+def make_tex(meta: dict[str, Any], work: Path) -> bytes:
+    """LaTeX for xelatex that includes its figures from ``figures/``."""
+    return written(work, "latex").read_bytes()
+
+
+def make_html(meta: dict[str, Any], work: Path) -> bytes:
+    """One page with everything in it."""
+    options = ("--mathml", "--toc", "--toc-depth=3", "--shift-heading-level-by=1")
+    return written(work, "html", *options).read_bytes()
+
+
+MAKERS = {"pdf": make_pdf, "docx": make_docx, "tex": make_tex, "html": make_html}
