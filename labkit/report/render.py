@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,8 @@ def render(source: Path, out: Path, formats: Sequence[str] = FORMATS) -> list[Pa
     source, out = Path(source), Path(out)
     if unknown := [form for form in formats if form not in FORMATS]:
         raise RequestError(f"There is no report format {unknown[0]!r}: choose among {', '.join(FORMATS)}.")
-    document = read(source)
-    figures = check(document, source.parent)
-    with tempfile.TemporaryDirectory(prefix="labkit-report-") as name:
-        work = Path(name)
-        copy_figures(figures, source.parent, work)
-        (work / "report.json").write_text(json.dumps(document), "utf-8")
-        made = {out / f"report.{form}": MAKERS[form](document["meta"], work) for form in formats}
+    with prepared(source) as (meta, figures, work):
+        made = {out / f"report.{form}": MAKERS[form](meta, work) for form in formats}
     try:
         if "tex" in formats:
             copy_figures(figures, source.parent, out)
@@ -60,6 +55,28 @@ def render(source: Path, out: Path, formats: Sequence[str] = FORMATS) -> list[Pa
             f"The report cannot be written to {out} ({error.strerror}): choose another folder."
         ) from error
     return list(made)
+
+
+def page_count(source: Path) -> int:
+    """How many pages the PDF of ``source`` has."""
+    with prepared(source) as (_, _, work):
+        path = written(work, "typst")
+        pages = typst.compile(
+            str(path), root=str(work), font_paths=[str(FONT_PATH.parent)], ignore_system_fonts=True, format="png", ppi=4
+        )
+    return len(pages) if isinstance(pages, list) else 1
+
+
+@contextlib.contextmanager
+def prepared(source: Path) -> Iterator[tuple[dict[str, Any], list[Picture], Path]]:
+    """The checked report in a folder to work in: its metadata, its figures and the folder."""
+    document = read(source)
+    figures = check(document, source.parent)
+    with tempfile.TemporaryDirectory(prefix="labkit-report-") as name:
+        work = Path(name)
+        copy_figures(figures, source.parent, work)
+        (work / "report.json").write_text(json.dumps(document), "utf-8")
+        yield document["meta"], figures, work
 
 
 def read(source: Path) -> dict[str, Any]:
