@@ -9,8 +9,9 @@ help:  ## show this list
 
 install: .venv/installed  ## make .venv with everything in it
 
-lab: .venv/installed  ## run every notebook in under a minute each; results go to runs/
+lab: .venv/installed  ## run every notebook in under a minute each, results in runs/, and make report/report.pdf
 	@$(BIN)/labkit run --all
+	@$(BIN)/labkit report
 
 test: .venv/installed  ## run the tests
 	@$(BIN)/python -m pytest

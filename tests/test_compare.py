@@ -262,6 +262,19 @@ def test_the_analysis_wants_runs(root: Path) -> None:
         analysis.find_data(params_of("06", runs_root=str(root), labs="01"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"measure_side": 16}, "must be 0 or at least 32"),
+        ({"labs": "2"}, "numbers such as 02,03"),
+        ({"experiments": "../x"}, "names separated by commas"),
+    ],
+)
+def test_parameters_of_the_analysis_are_checked(changes: dict, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        params_of("06", **changes)
+
+
 def test_a_folder_of_runs_may_move(root: Path, tmp_path: Path) -> None:
     write_run(root)
     before = analysis.find_data(params_of("06", runs_root=str(root))).fingerprint

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import torch
+from pydantic import model_validator
 
 from labkit.data.sources import Source, fingerprint_of
 from labkit.errors import DataError, RequestError
@@ -27,6 +28,7 @@ NOTEBOOK = "06_analysis"
 METRIC = "claims_tried"
 READ = ("manifest.json", "results.json", "history.csv")  # what makes a run this run
 BATCHES = (1, 2, 4, 8)
+HALVED = 16  # a UNet of four levels halves four times
 
 
 class Parameters(AnyParameters):
@@ -36,6 +38,15 @@ class Parameters(AnyParameters):
     labs: text("which labs, empty: all", r"^(\d\d(,\d\d)*)?$", "numbers such as 02,03")
     experiments: text("which experiments, empty: all", r"^([\w.-]+(,[\w.-]+)*)?$", "names separated by commas")
     measure_side: whole(0, 512, "measure speed and memory on images of this side, in pixels; 0: do not")
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> Self:
+        if 0 < self.measure_side < 2 * HALVED:
+            raise ValueError(
+                f"Parameter 'measure_side' is {self.measure_side}, but must be 0 or at least {2 * HALVED}: the UNet "
+                f"that is measured halves its images to a {HALVED}th, and batch normalisation needs more than a pixel."
+            )
+        return self
 
 
 @dataclass(frozen=True)

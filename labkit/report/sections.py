@@ -156,6 +156,7 @@ def reported_part(run: FinishedRun, reported: pd.DataFrame) -> str:
     """The run beside the published numbers, or why it is not."""
     if not {"report", "quantity", "reported", "ours", "verdict"} <= set(reported):
         return ""
+    reported = reported.assign(quantity=reported["quantity"].astype(str).str.replace(" ", "_").map(words.name_of))
     told = reported[pd.to_numeric(reported["ours"], errors="coerce").notna()]
     if not len(told):
         return "No number of this run is put beside a published one.\n"

@@ -14,8 +14,8 @@ def percent(share: float) -> str:
 
 def name_of(metric: str) -> str:
     """A metric as a reader writes it: ``dice`` -> Dice, ``pixel_accuracy`` -> pixel accuracy."""
-    known = {"dice": "Dice", "iou": "IoU", "mean_iou": "mean IoU", "hausdorff95": "95 % Hausdorff distance"}
-    return known.get(metric, metric.replace("_", " "))
+    known = {"hausdorff95": "95 % Hausdorff distance", "iou": "IoU", "dice": "Dice"}
+    return known.get(metric) or " ".join(known.get(word, word) for word in metric.split("_"))
 
 
 def score(metric: str, value: float) -> str:
