@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import params_of
-from runs import write_run, write_training
+from finished_runs import write_run, write_training
 from scipy import stats
 
 from labkit.cli import app

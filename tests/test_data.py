@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import gzipped, write_idx
+from conftest import gzipped, params_of, write_idx
 from torchvision.datasets import MNIST
 
 from labkit.data import mnist
@@ -17,6 +17,7 @@ from labkit.data.samples import handwritten_digits
 from labkit.data.sources import fingerprint_of, registry
 from labkit.errors import DataError
 from labkit.files import sha256
+from labkit.labs import mnist_resnet18 as lab
 
 RAW = Path("MNIST/raw")
 
@@ -212,3 +213,13 @@ def test_four_processes_make_one_download(tmp_path: Path, mirror: Any) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         assert pool.starmap(_download, [(tmp_path / "new", known)] * 4) == [True] * 4
     assert len(handler.asked) == 4
+
+
+def test_a_limited_test_set_is_the_same_for_every_seed(tmp_path: Path) -> None:
+    root = write_idx(tmp_path, train=60, test=60)
+    parts = []
+    for seed in (0, 1):
+        params = params_of("01", data_root=str(root), limit=20, seed=seed)
+        parts.append(lab.load_data(params, lab.find_data(params)))
+    assert parts[0].test.samples.tolist() == parts[1].test.samples.tolist()
+    assert parts[0].train.samples.tolist() != parts[1].train.samples.tolist()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import TINY
-from test_notebooks import run
+from test_notebooks import environment, run
 
 from labkit.paths import project_root
 from labkit.results.run import read_manifest
@@ -80,7 +80,7 @@ def test_plain_papermill_analyses_too(analysed: tuple[Path, subprocess.Completed
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=None,
+        env=environment(tmp_path / "runs", tmp_path),
         timeout=300,
         check=False,
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pypandoc
 import pytest
+from finished_runs import write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
-from runs import write_run
 
 from labkit.cli import app
 from labkit.errors import RequestError

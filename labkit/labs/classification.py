@@ -46,9 +46,10 @@ class Data(Parts):
 def divide(params: ClassificationParameters, pool: Split, test: Split, class_names: list[str]) -> Data:
     """Apply ``limit``, and split validation off the training images, class by class, by seed.
 
+    A limited test set is the same for every seed, so that seeds can be compared.
     With ``select_on = "test"`` nothing is held out and the test set is the validation set: the reports' protocol.
     """
-    pool, test = limited(pool, params.limit, params.seed), limited(test, params.limit, params.seed)
+    pool, test = limited(pool, params.limit, params.seed), limited(test, params.limit, seed=0)
     train, val = pool, test
     if params.select_on == "validation":
         train, val = split_off_validation(pool, params.validation_share, params.seed)

@@ -61,7 +61,10 @@ def load_data(params: Parameters, source: Source) -> Data:
     held_out, rest = stratified(breeds[:count], max(1, round(params.validation_share * count)), params.seed)
     places = [rest, held_out, np.arange(count, len(names))]
     if params.limit:
-        places = [p[stratified(breeds[p], min(params.limit, len(p)), params.seed)[0]] for p in places]
+        seeds = (params.seed, params.seed, 0)  # a limited test set is the same for every seed
+        places = [
+            p[stratified(breeds[p], min(params.limit, len(p)), seed)[0]] for p, seed in zip(places, seeds, strict=True)
+        ]
     return segmentation.check_parts(
         Data(
             *(everything.subset(place) for place in places),
