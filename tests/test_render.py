@@ -262,6 +262,7 @@ def test_latex_compiles_without_a_warning(out: Path, tmp_path: Path) -> None:
         ("# One\n\nSee [](#one).", "The reference [](#one) needs words"),
         ("# One {#a}\n\n# Two {#a}", "pandoc says \"Duplicate identifier 'a' at line 7"),
         ('![C.](figures/wide.png){#fig-a alt="d"}\n\n' * 2, "Two parts of the report are called #fig-a"),
+        ("# One\n\n#\n\nWords.", "A heading of the report is empty"),
         ("# One\n\n### Three", "The heading 'Three' has 3 #"),
         ("[x](javascript:alert(1))", "The link to 'javascript:alert(1)' leads nowhere"),
         ("[x](../runs/secret)", "The link to '../runs/secret' leads nowhere"),
@@ -283,6 +284,18 @@ def test_a_link_out_of_the_folder_is_refused(small: Path) -> None:
 def test_a_character_without_a_glyph_is_one_sentence(small: Path) -> None:
     sentence = refused(small, "Good \U0001f642.", formats=FORMATS)
     assert sentence == "No font of the PDF has the character '🙂' (U+1F642): write it in another way."
+
+
+def test_a_damaged_image_is_one_sentence(small: Path) -> None:
+    (small / "figures" / "bad.png").write_bytes(b"no image")
+    sentence = refused(small, '![C.](figures/bad.png){#fig-a alt="d"}')
+    assert sentence == "The figure figures/bad.png is no image that can be read: save it again."
+
+
+def test_a_table_that_fits_no_page_is_refused_and_not_cut(small: Path) -> None:
+    row = "|" + " 12345.678 ± 0.123 |" * 15
+    sentence = refused(small, f"|{' n |' * 15}\n|{'--:|' * 15}\n{row}\n", formats=FORMATS)
+    assert sentence == "The table of 15 columns that begins with 'n' is too wide for a page: split it."
 
 
 def test_a_report_without_title_or_with_unknown_format_is_refused(small: Path) -> None:

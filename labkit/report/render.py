@@ -95,6 +95,9 @@ def pandoc_says(message: str) -> str:
     formula = re.search(r"Could not convert TeX math (.*?), rendering as TeX", message, re.DOTALL)
     if formula:
         return f"The formula ${formula[1]}$ cannot be set in all formats: use the common commands of LaTeX."
+    ours = re.search(r"Error running filter .*?\.lua:\s*(.*?)\s*stack traceback:", message, re.DOTALL)
+    if ours:
+        return ours[1]
     first = " ".join(message.removeprefix("[WARNING] ").split("\n[WARNING]")[0].split("Failing because")[0].split())
     return f"The report cannot be set: pandoc says {first!r}; mend the Markdown there."
 
@@ -155,9 +158,11 @@ def make_pdf(meta: dict[str, Any], work: Path) -> bytes:
 
 def typst_says(message: str) -> str:
     """One sentence made from typst's complaint."""
-    glyph = re.search(r'the text `"(.)"` could not be displayed', message)
+    glyph = re.search(r'the text `"(.+)"` could not be displayed', message)
     if glyph:
-        return f"No font of the PDF has the character {glyph[1]!r} (U+{ord(glyph[1]):04X}): write it in another way."
+        text = re.sub(r"\\u\{(\w+)\}", lambda code: chr(int(code[1], 16)), glyph[1])
+        codes = " ".join(f"U+{ord(character):04X}" for character in text)
+        return f"No font of the PDF has the character {text!r} ({codes}): write it in another way."
     return f"The PDF cannot be made: typst says {message!r}."
 
 

@@ -40,7 +40,8 @@ local function best_file(source)
 end
 
 local function percent(image)  -- of the text's width; the natural size unless asked, and never as tall as a page
-  local size = pandoc.image.size(read(image.src))
+  local whole, size = pcall(pandoc.image.size, read(image.src))
+  if not whole then error('The figure ' .. image.src .. ' is no image that can be read: save it again.', 0) end
   local asked = tonumber((image.attributes.width or ''):match '^(%d+)%%$')
   local natural = 100 * size.width / (size.dpi_horz or 96) / TEXT_WIDTH
   return math.floor(math.min(asked or natural, 100, 100 * TALLEST * size.width / size.height))
@@ -88,20 +89,22 @@ local function in_pieces(text, make)  -- long names and paths may break where th
   return pieces
 end
 
-local function in_latin_modern(code)  -- which lacks raised digits; Greek, arrows and operators are mathematics
+local function in_latin_modern(code)  -- which has no raised digits, arrows or Cyrillic
   local letter = utf8.char(code)
   if code >= 0x2070 and code <= 0x208B then
     local plain = utf8.char(({[10] = 0x2B, [11] = 0x2212})[code % 16] or 0x30 + code % 16)
     return code < 0x2080 and pandoc.Superscript(plain) or pandoc.Subscript(plain)
   end
-  local symbol = code >= 0x370 and code < 0x400 or code >= 0x2190 and code < 0x2800
-  return symbol and pandoc.RawInline('latex', '{\\symbols ' .. letter .. '}') or pandoc.Str(letter)
+  local symbol = code >= 0x370 and code < 0x400 or code >= 0x2032 and code < 0x2038 or code >= 0x2100 and code < 0x2600
+  local other = code >= 0x400 and code < 0x1E00 or code >= 0x2600 and code < 0x2E80
+  local font = symbol and '\\symbols' or other and '\\others'
+  return font and pandoc.RawInline('latex', '{' .. font .. ' ' .. letter .. '}') or pandoc.Str(letter)
 end
 
 local function code(element) return in_pieces(element.text, pandoc.Code) end
 
 local function text(element)
-  if format ~= 'latex' or not element.text:find '[\xCD-\xCF\xE2]' then return in_pieces(element.text, pandoc.Str) end
+  if format ~= 'latex' or not element.text:find '[\xCD-\xE2]' then return in_pieces(element.text, pandoc.Str) end
   local pieces = pandoc.Inlines {}
   for _, code in utf8.codes(element.text) do pieces:insert(in_latin_modern(code)) end
   return pieces
