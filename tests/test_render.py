@@ -322,6 +322,19 @@ def test_a_report_may_be_rendered_beside_its_source(small: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (small / "figures").iterdir()} == before
 
 
+def test_one_author_a_short_abstract_and_another_language_will_do(small: Path) -> None:
+    front = "---\ntitle: 报告\nauthor: 王小明\nnumber: 3\ncourse: 12\nabstract: One line.\nlang: zh-CN\n---\n\n"
+    body = '![图注](figures/wide.png){#fig-a alt="d"}'
+    pdf = pypdf.PdfReader(io.BytesIO(made(small, body, "pdf", front)))
+    text = pdf.pages[0].extract_text()
+    assert all(words in text for words in ("报告", "王小明", "12 · 3", "One line.", "Figure 1: 图注"))
+    assert pdf.root_object["/Lang"] == "zh-CN"
+    with zipfile.ZipFile(io.BytesIO(made(small, body, "docx", front))) as archive:
+        assert '<w:pStyle w:val="Abstract" />' in archive.read("word/document.xml").decode()
+    assert '<html lang="zh-CN">' in made(small, body, "html", front).decode()
+    assert "xeCJK" in made(small, body, "tex", front).decode()
+
+
 def test_a_short_report_has_smaller_margins(small: Path) -> None:
     body = "Words enough for a line of text that must wrap at the margin of a page. " * 12
     short = FRONT.replace("title: T", "title: T\nshort: true")

@@ -18,6 +18,15 @@ end
 
 local function quoted(text) return '"' .. text:gsub('[\\"]', '\\%0'):gsub('\n', ' ') .. '"' end
 
+local function label(what, n)  -- of a caption; typst and LaTeX count by themselves
+  if format == 'html' then return pandoc.Strong(what .. '\u{a0}' .. n .. ': ') end
+  if format ~= 'docx' then return pandoc.Str '' end
+  local run = '<w:r><w:rPr><w:b /></w:rPr><w:t xml:space="preserve">%s</w:t></w:r>'
+  local field = '<w:fldSimple w:instr=" SEQ %s \\* ARABIC ">%s</w:fldSimple>'
+  local counted = field:format(what, run:format(n))
+  return pandoc.RawInline('openxml', run:format(what .. '\u{a0}') .. counted .. run:format ': ')
+end
+
 local function number(element)
   if #element.caption.long == 0 then return end
   local what = element.tag
@@ -25,9 +34,7 @@ local function number(element)
   if element.identifier == '' then element.identifier = what:lower() .. '-' .. count[what] end
   name_of[element.identifier] = what .. '\u{a0}' .. count[what]
   element.attr = pandoc.Attr(element.identifier)
-  if format == 'html' then  -- the others number by themselves
-    element.caption.long[1].content:insert(1, pandoc.Strong(name_of[element.identifier] .. ': '))
-  end
+  element.caption.long[1].content:insert(1, label(what, count[what]))
   return element
 end
 
@@ -119,12 +126,15 @@ end
 local function plain_code_block(element) return pandoc.CodeBlock(element.text) end
 
 local function title_block(meta)
+  local is = pandoc.utils.type
+  if meta.author and is(meta.author) ~= 'List' then meta.author = pandoc.MetaList {meta.author} end
+  if is(meta.abstract) == 'Inlines' then meta.abstract = pandoc.MetaBlocks {pandoc.Para(meta.abstract)} end
   local line = pandoc.Inlines {}
   for _, key in ipairs {'course', 'number', 'date'} do
-    if meta[key] then line:extend(#line > 0 and {pandoc.Str ' · '} or {}) line:extend(meta[key]) end
+    if meta[key] then line:extend(#line > 0 and {pandoc.Str ' · '} or {}) line:insert(pandoc.Span(meta[key])) end
   end
   meta.line = #line > 0 and pandoc.MetaInlines(line) or nil
-  meta.names = (meta.author or pandoc.List()):map(function(name)
+  meta.names = pandoc.List(meta.author or {}):map(function(name)
     return pandoc.MetaInlines {pandoc.RawInline('typst', quoted(stringify(name)))}
   end)
   return meta

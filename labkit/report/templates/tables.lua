@@ -92,7 +92,10 @@ local function lines(tbl, columns)  -- of type, with the head and all that wraps
   local total = 0
   for _, row in ipairs(rows_of(tbl)) do
     local most = 1
-    for i, cell in ipairs(row.cells) do most = math.max(most, math.ceil(lengths(cell, 1, WORD) / (columns[i] - GAP))) end
+    for i, cell in ipairs(row.cells) do
+      local letters_in_all = lengths(cell, 1, WORD)
+      most = math.max(most, math.ceil(letters_in_all / (columns[i] - GAP)))
+    end
     total = total + most
   end
   return total
