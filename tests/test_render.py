@@ -262,6 +262,7 @@ def test_latex_compiles_without_a_warning(out: Path, tmp_path: Path) -> None:
         ("# One\n\nSee [](#one).", "The reference [](#one) needs words"),
         ("# One {#a}\n\n# Two {#a}", "pandoc says \"Duplicate identifier 'a' at line 7"),
         ('![C.](figures/wide.png){#fig-a alt="d"}\n\n' * 2, "Two parts of the report are called #fig-a"),
+        ("# One\n\n#\n\nWords.", "A heading of the report is empty"),
         ("# One\n\n### Three", "The heading 'Three' has 3 #"),
         ("[x](javascript:alert(1))", "The link to 'javascript:alert(1)' leads nowhere"),
         ("[x](../runs/secret)", "The link to '../runs/secret' leads nowhere"),
@@ -283,6 +284,18 @@ def test_a_link_out_of_the_folder_is_refused(small: Path) -> None:
 def test_a_character_without_a_glyph_is_one_sentence(small: Path) -> None:
     sentence = refused(small, "Good \U0001f642.", formats=FORMATS)
     assert sentence == "No font of the PDF has the character '🙂' (U+1F642): write it in another way."
+
+
+def test_a_damaged_image_is_one_sentence(small: Path) -> None:
+    (small / "figures" / "bad.png").write_bytes(b"no image")
+    sentence = refused(small, '![C.](figures/bad.png){#fig-a alt="d"}')
+    assert sentence == "The figure figures/bad.png is no image that can be read: save it again."
+
+
+def test_a_table_that_fits_no_page_is_refused_and_not_cut(small: Path) -> None:
+    row = "|" + " 12345.678 ± 0.123 |" * 15
+    sentence = refused(small, f"|{' n |' * 15}\n|{'--:|' * 15}\n{row}\n", formats=FORMATS)
+    assert sentence == "The table of 15 columns that begins with 'n' is too wide for a page: split it."
 
 
 def test_a_report_without_title_or_with_unknown_format_is_refused(small: Path) -> None:
@@ -307,6 +320,19 @@ def test_a_report_may_be_rendered_beside_its_source(small: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (small / "figures").iterdir()}
     render(small / "report.md", small, ["tex"])
     assert {path: path.stat().st_mtime_ns for path in (small / "figures").iterdir()} == before
+
+
+def test_one_author_a_short_abstract_and_another_language_will_do(small: Path) -> None:
+    front = "---\ntitle: 报告\nauthor: 王小明\nnumber: 3\ncourse: 12\nabstract: One line.\nlang: zh-CN\n---\n\n"
+    body = '![图注](figures/wide.png){#fig-a alt="d"}'
+    pdf = pypdf.PdfReader(io.BytesIO(made(small, body, "pdf", front)))
+    text = pdf.pages[0].extract_text()
+    assert all(words in text for words in ("报告", "王小明", "12 · 3", "One line.", "Figure 1: 图注"))
+    assert pdf.root_object["/Lang"] == "zh-CN"
+    with zipfile.ZipFile(io.BytesIO(made(small, body, "docx", front))) as archive:
+        assert '<w:pStyle w:val="Abstract" />' in archive.read("word/document.xml").decode()
+    assert '<html lang="zh-CN">' in made(small, body, "html", front).decode()
+    assert "xeCJK" in made(small, body, "tex", front).decode()
 
 
 def test_a_short_report_has_smaller_margins(small: Path) -> None:

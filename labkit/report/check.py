@@ -91,6 +91,8 @@ def check_headings(blocks: Any) -> None:
     for tag, content in nodes(blocks):
         if tag != "Header":
             continue
+        if not words(content[2]).strip():
+            raise RequestError("A heading of the report is empty: give it words, or take away its #.")
         if content[0] > above + 1:
             raise RequestError(
                 f"The heading {words(content[2])!r} has {content[0]} # where at most {above + 1} can follow: "

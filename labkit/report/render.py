@@ -31,6 +31,7 @@ METADATA = ("title", "subtitle", "author", "affiliation", "course", "number", "d
 FILES = (".png", ".pdf", ".svg")  # forms of one figure
 DATES = ("%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
 EARLIEST = 315532800  # 1980-01-01, the first day a zip file can bear
+OUR_WORDS = re.compile(r"Could not load translations|The term \w+ has no translation")  # we name figures ourselves
 CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
 
 
@@ -100,10 +101,12 @@ def read(source: Path) -> dict[str, Any]:
 
 def pandoc(text: str, *options: str, folder: Path | None = None) -> str:
     """Run pandoc in ``folder`` and in its sandbox, where there is no clock; a warning is an error."""
-    command = [pypandoc.get_pandoc_path(), "--sandbox", "--fail-if-warnings", *options]
+    command = [pypandoc.get_pandoc_path(), "--sandbox", *options]
     ran = subprocess.run(command, input=text.encode(), capture_output=True, cwd=folder, check=False)
-    if ran.returncode:
-        raise RequestError(pandoc_says(ran.stderr.decode("utf-8", "replace")))
+    says = re.split(r"^\[WARNING\] ", ran.stderr.decode("utf-8", "replace"), flags=re.MULTILINE)
+    serious = [line for line in says if line.strip() and not OUR_WORDS.match(line)]
+    if ran.returncode or serious:
+        raise RequestError(pandoc_says((serious or ["nothing"])[-1]))
     return ran.stdout.decode("utf-8")
 
 
@@ -112,8 +115,10 @@ def pandoc_says(message: str) -> str:
     formula = re.search(r"Could not convert TeX math (.*?), rendering as TeX", message, re.DOTALL)
     if formula:
         return f"The formula ${formula[1]}$ cannot be set in all formats: use the common commands of LaTeX."
-    first = " ".join(message.removeprefix("[WARNING] ").split("\n[WARNING]")[0].split("Failing because")[0].split())
-    return f"The report cannot be set: pandoc says {first!r}; mend the Markdown there."
+    ours = re.search(r"Error running filter .*?\.lua:\s*(.*?)\s*stack traceback:", message, re.DOTALL)
+    if ours:
+        return ours[1]
+    return f"The report cannot be set: pandoc says {' '.join(message.split())!r}; mend the Markdown there."
 
 
 def copy_figures(figures: Sequence[Picture], source: Path, target: Path) -> None:
@@ -121,28 +126,19 @@ def copy_figures(figures: Sequence[Picture], source: Path, target: Path) -> None
     for figure in figures:
         named = Path(figure.file)
         for name in {named, *(named.with_suffix(suffix) for suffix in FILES)}:
-            if (source / name).is_file() and (source / name).resolve() != (target / name).resolve():
-                write_atomic(target / name, (source / name).read_bytes())
+            path = (source / name).resolve()
+            inside = path.is_file() and path.is_relative_to(source.resolve())
+            if inside and path != (target / name).resolve():
+                write_atomic(target / name, path.read_bytes())
 
 
 def written(work: Path, form: str, *options: str) -> Path:
     """The document as pandoc writes it in a format, shaped by our filters and our template."""
-    filters = [f"--lua-filter={TEMPLATES / name}" for name in ("shape.lua", "tables.lua")]
-    name, path = form.split("+")[0], work / f"report.{form.split('+')[0]}"
-    template = TEMPLATES / f"report.{ {'docx': 'openxml'}.get(name, name) }"
-    shared = [
-        "-f",
-        "json",
-        "-t",
-        form,
-        "-o",
-        str(path),
-        f"--template={template}",
-        "--number-sections",
-        "--wrap=preserve",
-    ]
+    path, template = work / f"report.{form}", TEMPLATES / f"report.{'openxml' if form == 'docx' else form}"
+    files = [f"--template={template}", *(f"--lua-filter={TEMPLATES / name}" for name in ("shape.lua", "tables.lua"))]
+    shared = f"-f json -t {form} --number-sections --wrap=preserve --syntax-highlighting=none".split()
     text = (work / "report.json").read_text("utf-8")
-    pandoc(text, *shared, *filters, "--syntax-highlighting=none", *options, folder=work)
+    pandoc(text, *shared, *files, *options, "-o", str(path), folder=work)
     return path
 
 
@@ -172,9 +168,11 @@ def make_pdf(meta: dict[str, Any], work: Path) -> bytes:
 
 def typst_says(message: str) -> str:
     """One sentence made from typst's complaint."""
-    glyph = re.search(r'the text `"(.)"` could not be displayed', message)
+    glyph = re.search(r'the text `"(.+)"` could not be displayed', message)
     if glyph:
-        return f"No font of the PDF has the character {glyph[1]!r} (U+{ord(glyph[1]):04X}): write it in another way."
+        text = re.sub(r"\\u\{(\w+)\}", lambda code: chr(int(code[1], 16)), glyph[1])
+        codes = " ".join(f"U+{ord(character):04X}" for character in text)
+        return f"No font of the PDF has the character {text!r} ({codes}): write it in another way."
     return f"The PDF cannot be made: typst says {message!r}."
 
 
@@ -186,7 +184,7 @@ def make_docx(meta: dict[str, Any], work: Path) -> bytes:
     ).stdout
     short = meta.get("short", {}).get("c") is True
     reference.write_bytes(reference_document(default, TEMPLATES / "styles.xml", short))
-    path = written(work, "docx+native_numbering", f"--reference-doc={reference}")
+    path = written(work, "docx", f"--reference-doc={reference}")
     return dated(path.read_bytes(), timestamp(meta))
 
 

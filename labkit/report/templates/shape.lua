@@ -18,6 +18,15 @@ end
 
 local function quoted(text) return '"' .. text:gsub('[\\"]', '\\%0'):gsub('\n', ' ') .. '"' end
 
+local function label(what, n)  -- of a caption; typst and LaTeX count by themselves
+  if format == 'html' then return pandoc.Strong(what .. '\u{a0}' .. n .. ': ') end
+  if format ~= 'docx' then return pandoc.Str '' end
+  local run = '<w:r><w:rPr><w:b /></w:rPr><w:t xml:space="preserve">%s</w:t></w:r>'
+  local field = '<w:fldSimple w:instr=" SEQ %s \\* ARABIC ">%s</w:fldSimple>'
+  local counted = field:format(what, run:format(n))
+  return pandoc.RawInline('openxml', run:format(what .. '\u{a0}') .. counted .. run:format ': ')
+end
+
 local function number(element)
   if #element.caption.long == 0 then return end
   local what = element.tag
@@ -25,9 +34,7 @@ local function number(element)
   if element.identifier == '' then element.identifier = what:lower() .. '-' .. count[what] end
   name_of[element.identifier] = what .. '\u{a0}' .. count[what]
   element.attr = pandoc.Attr(element.identifier)
-  if format == 'html' then  -- the others number by themselves
-    element.caption.long[1].content:insert(1, pandoc.Strong(name_of[element.identifier] .. ': '))
-  end
+  element.caption.long[1].content:insert(1, label(what, count[what]))
   return element
 end
 
@@ -40,7 +47,8 @@ local function best_file(source)
 end
 
 local function percent(image)  -- of the text's width; the natural size unless asked, and never as tall as a page
-  local size = pandoc.image.size(read(image.src))
+  local whole, size = pcall(pandoc.image.size, read(image.src))
+  if not whole then error('The figure ' .. image.src .. ' is no image that can be read: save it again.', 0) end
   local asked = tonumber((image.attributes.width or ''):match '^(%d+)%%$')
   local natural = 100 * size.width / (size.dpi_horz or 96) / TEXT_WIDTH
   return math.floor(math.min(asked or natural, 100, 100 * TALLEST * size.width / size.height))
@@ -88,20 +96,22 @@ local function in_pieces(text, make)  -- long names and paths may break where th
   return pieces
 end
 
-local function in_latin_modern(code)  -- which lacks raised digits; Greek, arrows and operators are mathematics
+local function in_latin_modern(code)  -- which has no raised digits, arrows or Cyrillic
   local letter = utf8.char(code)
   if code >= 0x2070 and code <= 0x208B then
     local plain = utf8.char(({[10] = 0x2B, [11] = 0x2212})[code % 16] or 0x30 + code % 16)
     return code < 0x2080 and pandoc.Superscript(plain) or pandoc.Subscript(plain)
   end
-  local symbol = code >= 0x370 and code < 0x400 or code >= 0x2190 and code < 0x2800
-  return symbol and pandoc.RawInline('latex', '{\\symbols ' .. letter .. '}') or pandoc.Str(letter)
+  local symbol = code >= 0x370 and code < 0x400 or code >= 0x2032 and code < 0x2038 or code >= 0x2100 and code < 0x2600
+  local other = code >= 0x400 and code < 0x1E00 or code >= 0x2600 and code < 0x2E80
+  local font = symbol and '\\symbols' or other and '\\others'
+  return font and pandoc.RawInline('latex', '{' .. font .. ' ' .. letter .. '}') or pandoc.Str(letter)
 end
 
 local function code(element) return in_pieces(element.text, pandoc.Code) end
 
 local function text(element)
-  if format ~= 'latex' or not element.text:find '[\xCD-\xCF\xE2]' then return in_pieces(element.text, pandoc.Str) end
+  if format ~= 'latex' or not element.text:find '[\xCD-\xE2]' then return in_pieces(element.text, pandoc.Str) end
   local pieces = pandoc.Inlines {}
   for _, code in utf8.codes(element.text) do pieces:insert(in_latin_modern(code)) end
   return pieces
@@ -116,12 +126,15 @@ end
 local function plain_code_block(element) return pandoc.CodeBlock(element.text) end
 
 local function title_block(meta)
+  local is = pandoc.utils.type
+  if meta.author and is(meta.author) ~= 'List' then meta.author = pandoc.MetaList {meta.author} end
+  if is(meta.abstract) == 'Inlines' then meta.abstract = pandoc.MetaBlocks {pandoc.Para(meta.abstract)} end
   local line = pandoc.Inlines {}
   for _, key in ipairs {'course', 'number', 'date'} do
-    if meta[key] then line:extend(#line > 0 and {pandoc.Str ' · '} or {}) line:extend(meta[key]) end
+    if meta[key] then line:extend(#line > 0 and {pandoc.Str ' · '} or {}) line:insert(pandoc.Span(meta[key])) end
   end
   meta.line = #line > 0 and pandoc.MetaInlines(line) or nil
-  meta.names = (meta.author or pandoc.List()):map(function(name)
+  meta.names = pandoc.List(meta.author or {}):map(function(name)
     return pandoc.MetaInlines {pandoc.RawInline('typst', quoted(stringify(name)))}
   end)
   return meta

@@ -1,11 +1,10 @@
 -- Makes every table fit the page: the largest type at which its columns fit, or else widths at which its words do.
 
 local format = FORMAT:match 'html' and 'html' or FORMAT
-local GAP, LONGEST_WORD = 3, 14  -- letters: between two columns, and what a column makes room for
+local GAP = 2.5  -- letters between two columns
+local WORD, PART = 14, 6  -- letters that a word gets before it is hyphenated: at best, and where it is tight
 local LONG_TABLE = 40  -- lines; a shorter table stays on one page
-local TEXT_WIDTH, LETTER = 453, {typst = 0.48, latex = 0.53, docx = 0.55}  -- points; an average letter in ems
-local SIZES = {{points = 9.5, docx = 'Table Text'}, {points = 8, docx = 'Table Text Small'},
-               {points = 7, docx = 'Table Text Tiny'}}
+local TEXT_WIDTH, LETTER = 453, {typst = 0.48, latex = 0.53, docx = 0.56}  -- points; an average letter in ems
 local raw = pandoc.RawBlock
 
 local function rows_of(tbl)
@@ -16,7 +15,7 @@ end
 
 local function letters(text) return utf8.len(text) or #text end
 
-local function lengths(cell, weight)  -- of the text and of its longest word, in average letters
+local function lengths(cell, weight, limit)  -- of the text and of its longest word, in average letters
   cell.contents:walk {Code = function() weight = 1.2 end}  -- typewriter type is wide
   local text = pandoc.utils.stringify(cell.contents)
   text = text:gsub('[\xE3-\xED][\x80-\xBF][\x80-\xBF]', ' xx ')  -- Chinese is wide and breaks anywhere
@@ -24,7 +23,7 @@ local function lengths(cell, weight)  -- of the text and of its longest word, in
   local longest = 0
   for word in text:gmatch '%S+' do
     local number = word:find '\u{a0}' or word:find '^%p*%d'  -- never broken
-    longest = math.max(longest, number and letters(word) or math.min(letters(word), LONGEST_WORD))
+    longest = math.max(longest, number and letters(word) or math.min(letters(word), limit))
   end
   return weight * letters(text), weight * longest
 end
@@ -38,12 +37,12 @@ local function keep_numbers_whole(tbl)
   end
 end
 
-local function measure(tbl)  -- characters that each column needs: on one line, and with a word a line
+local function measure(tbl, limit)  -- characters that each column needs: on one line, and with a word a line
   local whole, word = {}, {}
   for column = 1, #tbl.colspecs do
     whole[column], word[column] = GAP, GAP
     for i, row in ipairs(rows_of(tbl)) do
-      local length, longest = lengths(row.cells[column], i <= #tbl.head.rows and 1.2 or 1)  -- the head is bold
+      local length, longest = lengths(row.cells[column], i <= #tbl.head.rows and 1.2 or 1, limit)  -- bold
       whole[column] = math.max(whole[column], length + GAP)
       word[column] = math.max(word[column], longest + GAP)
     end
@@ -57,18 +56,28 @@ local function sum(values)
   return total
 end
 
-local function room(size) return TEXT_WIDTH / (LETTER[format] * size.points) end
+local function room(size) return TEXT_WIDTH / (LETTER[format] * size) end
 
-local function largest(needed, candidates)
-  for _, size in ipairs(candidates) do
+local function largest(needed, sizes)  -- of type, in points
+  for _, size in ipairs(sizes) do
     if needed <= room(size) then return size end
   end
 end
 
+local function refuse(tbl)
+  local first = pandoc.utils.stringify(rows_of(tbl)[1].cells[1].contents)
+  local sentence = "The table of %d columns that begins with '%s' is too wide for a page: split it."
+  error(sentence:format(#tbl.colspecs, first), 0)
+end
+
 local function fit(tbl)  -- the size of type, and the letters that each column gets
-  local whole, word = measure(tbl)
-  local natural = largest(sum(whole), {SIZES[1], SIZES[2]})
-  local size = natural or largest(sum(word), SIZES) or SIZES[#SIZES]
+  local whole, word = measure(tbl, WORD)
+  local natural = largest(sum(whole), {9.5, 8})
+  local size = natural or largest(0.75 * sum(word) + 0.25 * sum(whole), {9.5, 8, 7}) or largest(sum(word), {7, 6})
+  if not size then
+    _, word = measure(tbl, PART)
+    size = largest(sum(word), {6}) or refuse(tbl)
+  end
   local spare = math.max(room(size) - sum(word), 0) / math.max(sum(whole) - sum(word), 1)
   local columns = {}
   for i = 1, #whole do columns[i] = word[i] + math.min(spare, 1) * (whole[i] - word[i]) end
@@ -83,7 +92,10 @@ local function lines(tbl, columns)  -- of type, with the head and all that wraps
   local total = 0
   for _, row in ipairs(rows_of(tbl)) do
     local most = 1
-    for i, cell in ipairs(row.cells) do most = math.max(most, math.ceil(lengths(cell, 1) / (columns[i] - GAP))) end
+    for i, cell in ipairs(row.cells) do
+      local letters_in_all = lengths(cell, 1, WORD)
+      most = math.max(most, math.ceil(letters_in_all / (columns[i] - GAP)))
+    end
     total = total + most
   end
   return total
@@ -102,18 +114,18 @@ local shape = {}
 function shape.typst(tbl, size, height)
   if #tbl.caption.long == 0 then tbl.classes:insert 'typst:no-figure' end
   local open = '#[#show table: set text(size: %gpt)\n#show figure: set block(breakable: %s)'
-  return {raw('typst', open:format(size.points, height > LONG_TABLE)), tbl, raw('typst', ']')}
+  return {raw('typst', open:format(size, height > LONG_TABLE)), tbl, raw('typst', ']')}
 end
 
 function shape.latex(tbl, size, height)
-  local lead = 1.3 * size.points
-  local keep = height > LONG_TABLE and 14 or height + 4
-  local open = '\\needspace{%dpt}\\begingroup\\fontsize{%g}{%g}\\selectfont'
-  return {raw('latex', open:format(math.ceil(keep * lead), size.points, lead)), tbl, raw('latex', '\\endgroup')}
+  local lead = 1.3 * size
+  local keep = height > LONG_TABLE and 14 or 1.3 * height + 5
+  local open = '\\Needspace{%dpt}\\begingroup\\tabletype{%g}{%g}'
+  return {raw('latex', open:format(math.ceil(keep * lead), size, lead)), tbl, raw('latex', '\\endgroup')}
 end
 
 function shape.docx(tbl, size)
-  local caption, style = tbl.caption, {['custom-style'] = size.docx}
+  local caption, style = tbl.caption, {['custom-style'] = ('Table Text %g'):format(size)}
   local styled = tbl:walk {Plain = function(p) return pandoc.Div(pandoc.Para(p.content), style) end}
   styled.caption = caption
   return styled
@@ -124,7 +136,8 @@ local function html(tbl)  -- the caption stays in sight where the table has to b
   tbl.caption, tbl.identifier = pandoc.Caption(), ''
   local name = #caption > 0 and pandoc.utils.stringify(caption) or 'Table'
   if #tbl.colspecs > 6 then tbl.classes = {'wide'} end
-  local box = pandoc.Div(tbl, pandoc.Attr('', {'scroll'}, {{'tabindex', '0'}, {'role', 'region'}, {'aria-label', name}}))
+  local attributes = {{'tabindex', '0'}, {'role', 'region'}, {'aria-label', name}}
+  local box = pandoc.Div(tbl, pandoc.Attr('', {'scroll'}, attributes))
   if #caption == 0 then return box end
   return {
     raw('html', ('<figure class="table" id="%s"><figcaption>'):format(id)), pandoc.Plain(caption[1].content),
