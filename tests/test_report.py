@@ -10,6 +10,7 @@ import pytest
 from finished_runs import write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pypdf import PdfReader
 
 from labkit.cli import app
@@ -136,16 +137,42 @@ def test_names_in_a_run_folder_are_text_and_nothing_else(tmp_path: Path) -> None
     assert "\\frac" in texts(tmp_path / "out")["docx"]
 
 
+def own(folder: Path, text: str) -> str:
+    """What the report takes from a student's file."""
+    make_forms(folder, [])
+    (folder / "text" / "objective.md").write_text(text, "utf-8")
+    return paragraphs(folder, "objective", level=2, figures=folder / "taken")
+
+
 def test_a_students_text_cannot_leave_its_place(tmp_path: Path) -> None:
     make_forms(tmp_path, ["02_liver_unet"])
-    assert paragraphs(tmp_path, "objective") == ""
-    path = tmp_path / "text" / "objective.md"
-    path.write_text("# Big\n\n<script>x</script> \\input{y}\n\n```\nopen\n", "utf-8")
-    found = paragraphs(tmp_path, "objective")
-    assert "### Big" in found
+    assert paragraphs(tmp_path, "objective", level=2, figures=tmp_path) == ""
+    found = own(tmp_path, "# Big\n\n#### Deep\n\n<script>x</script> \\input{y}\n\n```\nopen\n")
+    assert re.findall(r"^#+ \w+", found, re.MULTILINE) == ["## Big", "## Deep"]
     again = pypandoc.convert_text(found + "\n\n## Next\n", "html", format=MARKDOWN)
     assert "<script>" not in again
     assert ">Next</h2>" in again
+
+
+def test_a_students_picture_is_taken_from_beside_the_text(tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    Image.new("RGB", (20, 10)).save(tmp_path / "text" / "my photo.png")
+    found = own(tmp_path, '![Mine.](<my photo.png>){#fig-mine alt="a black field"}\n')
+    assert "figures/own-my-photo.png" in found
+    assert (tmp_path / "taken" / "own-my-photo.png").is_file()
+    for name in ("../secret.png", "/etc/passwd", "missing.png", "http://example.org/x.png"):
+        with pytest.raises(RequestError, match=r"objective.md: the picture .* is not in"):
+            own(tmp_path, f'![Mine.]({name}){{alt="x"}}\n')
+
+
+@pytest.mark.parametrize("text", ["$\\frac{$", "[^1]: never used", "[x](nowhere.md)", "[](#fig-none)", "![](a.png)"])
+def test_what_cannot_be_set_is_one_sentence(runs: Path, tmp_path: Path, text: str) -> None:
+    make_forms(tmp_path, [])
+    (tmp_path / "text" / "objective.md").write_text(text, "utf-8")
+    with pytest.raises(RequestError) as error:
+        list(build_report(tmp_path, str(runs), formats=["tex"]))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "report.tex").exists()
 
 
 @pytest.mark.parametrize(
@@ -170,13 +197,11 @@ def test_a_bad_settings_file_is_one_sentence_and_nothing_is_written(
 
 
 def test_a_bad_paragraph_file_is_one_sentence(tmp_path: Path) -> None:
-    make_forms(tmp_path, [])
+    with pytest.raises(RequestError, match="has 1,000,001 bytes"):
+        own(tmp_path, "x" * 1_000_001)
     (tmp_path / "text" / "objective.md").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RequestError, match="save it as UTF-8"):
-        paragraphs(tmp_path, "objective")
-    (tmp_path / "text" / "objective.md").write_text("x" * 1_000_001)
-    with pytest.raises(RequestError, match="has 1,000,001 bytes"):
-        paragraphs(tmp_path, "objective")
+        paragraphs(tmp_path, "objective", level=2, figures=tmp_path)
 
 
 def test_settings_are_made_once(tmp_path: Path) -> None:

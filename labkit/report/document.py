@@ -1,5 +1,6 @@
 """One Markdown source for the whole report: what was asked, each lab, the comparison, problems, how to repeat it."""
 
+import functools
 import io
 import shlex
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from labkit.labs import analysis
 from labkit.labs.common import experiment_files, read_experiment
 from labkit.report import markdown as md
 from labkit.report.sections import BRIEF, FIGURE_FORMATS, FULL, SHORTEST, lab_section, lab_text, results_sentence
-from labkit.report.settings import LAB_PLACES, Settings, paragraphs
+from labkit.report.settings import LAB_PLACES, PLACES, Settings, paragraphs
 from labkit.results import compare, plots, run_plots, run_words
 from labkit.results.claims import claims_table
 from labkit.results.finished import FinishedRun, hardware
@@ -45,11 +46,12 @@ def document(runs: Runs, left_out: pd.DataFrame, settings: Settings, folder: Pat
     """The Markdown of the report on ``runs``; the student's paragraphs come from ``folder``, figures go to ``out``."""
     plots.use_style()
     shown = main_runs(runs)
-    say = {name: paragraphs(folder, name) for name in ("objective", "comparison", "problems", "conclusions")}
+    own = functools.partial(paragraphs, folder, figures=out / "figures")
+    say = {name: own(name, level=2) for name in PLACES}
     parts = [front(settings, shown, detail), objective(runs, say["objective"], detail)]
     for run in shown:
         notebook = run.manifest.notebook
-        texts = {place: paragraphs(folder, f"{notebook}-{place}") for place in LAB_PLACES}
+        texts = {place: own(f"{notebook}-{place}", level=2 if detail == SHORTEST else 3) for place in LAB_PLACES}
         parts.append(lab_section(run, texts, out, detail))
     parts += [
         comparison(runs, say["comparison"], out, detail),

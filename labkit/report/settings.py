@@ -1,19 +1,22 @@
 """What the student gives: ``report.yaml`` and paragraphs of their own. Made once as forms, never overwritten."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
-import pypandoc
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from labkit.errors import RequestError
 from labkit.files import write_atomic
-from labkit.report.render import MARKDOWN
+from labkit.report.check import nodes
+from labkit.report.render import MARKDOWN, pandoc
 
 SETTINGS = "report.yaml"
 LARGEST = 1_000_000  # bytes of a paragraph file; more is a mistake
+LARGEST_PICTURE = 20_000_000
 FORM = """\
 # Who hands this report in. Fill in what you need, leave the rest empty; `labkit report` never changes this file.
 title: Computer vision lab report
@@ -94,22 +97,49 @@ def make_forms(folder: Path, labs: Sequence[str]) -> None:
             write_atomic(path, f"<!-- {words} Write Markdown below; this comment is not printed. -->\n")
 
 
-def paragraphs(folder: Path, name: str) -> str:
+def paragraphs(folder: Path, name: str, level: int, figures: Path) -> str:
     """The student's paragraphs for a place, as Markdown that cannot reach beyond its place; empty if there are none.
 
-    The text is read and written anew by pandoc, so an unclosed code block ends where the file does, headings go below
-    the section's own, and HTML or LaTeX commands are text.
+    The text is read and written anew by pandoc, so what is left open ends where the file does, and HTML or LaTeX
+    commands are text. Headings become those of ``level``; pictures beside the text are copied to ``figures``.
+    RequestError names the file and what is wrong in it.
     """
     path = folder / "text" / f"{name}.md"
+    text = re.sub(r"<!--.*?-->", "", read_text(path), flags=re.DOTALL).strip()
+    if not text:
+        return ""
+    try:
+        document = json.loads(pandoc(text, "-f", MARKDOWN, "-t", "json", "--columns=100000"))
+        for tag, content in nodes(document["blocks"]):
+            if tag == "Header":
+                content[0] = level
+            elif tag == "Image":
+                content[2][0] = take_picture(path.parent, content[2][0], figures)
+        options = ("-f", "json", "-t", MARKDOWN, "--wrap=none", "--reference-location=block", "--columns=100000")
+        return pandoc(json.dumps(document), *options)
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}") from None
+
+
+def read_text(path: Path) -> str:
+    """A file of the student's; empty if it is not there, RequestError if it is no text or too large."""
     if not path.is_file():
         return ""
     if path.stat().st_size > LARGEST:
         raise RequestError(f"{path} has {path.stat().st_size:,} bytes: a report's paragraphs have at most {LARGEST:,}.")
     try:
-        text = re.sub(r"<!--.*?-->", "", path.read_text("utf-8"), flags=re.DOTALL).strip()
+        return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} cannot be read as UTF-8 text ({error}): save it as UTF-8.") from None
-    if not text:
-        return ""
-    options = ["--wrap=none", "--shift-heading-level-by=2", "--reference-location=block", "--sandbox"]
-    return pypandoc.convert_text(text, MARKDOWN, format=MARKDOWN, extra_args=options)
+
+
+def take_picture(folder: Path, name: str, figures: Path) -> str:
+    """Copy a picture that lies beside the student's text, and return the name that the report gives it."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise RequestError(f"the picture {name} is not in {folder}: put it there and give its name alone.")
+    if path.stat().st_size > LARGEST_PICTURE:
+        raise RequestError(f"the picture {name} has more than {LARGEST_PICTURE:,} bytes: make it smaller.")
+    taken = f"own-{re.sub(r'[^A-Za-z0-9.-]', '-', path.relative_to(folder.resolve()).as_posix())}"
+    write_atomic(figures / taken, path.read_bytes())
+    return f"figures/{taken}"
