@@ -114,7 +114,7 @@ def paragraphs(folder: Path, name: str, level: int, figures: Path) -> str:
             if tag == "Header":
                 content[0] = level
             elif tag == "Image":
-                content[2][0] = take_picture(path.parent, content[2][0], figures)
+                content[2][0] = take_picture(path.parent, unquote(content[2][0]), figures)
         options = ("-f", "json", "-t", MARKDOWN, "--wrap=none", "--reference-location=block", "--columns=100000")
         return pandoc(json.dumps(document), *options)
     except RequestError as error:
