@@ -15,11 +15,14 @@ from pypdf import PdfReader
 
 from labkit.cli import app
 from labkit.errors import RequestError
+from labkit.labs import LABS, lab_of
+from labkit.paths import project_root
 from labkit.report import document, markdown
 from labkit.report.build import build_report
 from labkit.report.render import MARKDOWN
+from labkit.report.sections import NOT_SHOWN, lab_text, reasons
 from labkit.report.settings import make_forms, paragraphs, read_settings
-from labkit.results.finished import find_runs
+from labkit.results.finished import READERS, find_runs
 
 SETTINGS = "title: My report\nauthor: [Ada Łovelace, 王小明]\ncourse: CV 101\nnumber: 007\ndate: 1 May 2026\n"
 WORDS = "I found that $\\alpha^2 = 1.5$ holds, says 王小明 (Zoë).\n"
@@ -259,3 +262,23 @@ def test_the_command_says_what_it_left_out_and_wrote(runs: Path, tmp_path: Path,
         assert ended.value.code == 2
         assert sentence in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("notebook", [name for name in LABS if name not in READERS])
+def test_every_lab_has_its_text_its_figures_and_a_reason_for_each_parameter(notebook: str) -> None:
+    text = lab_text(notebook)
+    assert text.title
+    assert text.background
+    assert text.references
+    source = (project_root() / "notebooks" / f"{notebook}.ipynb").read_text("utf-8")
+    for place, captions in text.figures.items():
+        assert place in ("data", "training", "analysis")
+        assert all(f'nb.figure(run, \\"{name}\\"' in source for name in captions), place
+        assert all(caption.endswith(".") for caption in captions.values())
+    fields = set(lab_of(notebook).Parameters.model_fields) - set(NOT_SHOWN)
+    assert fields - set(reasons()) - {"pin_memory", "checkpointing"} == set()
+
+
+def test_reasons_are_given_for_parameters_that_are_there() -> None:
+    fields = {name for lab in LABS for name in lab_of(lab).Parameters.model_fields}
+    assert set(reasons()) <= fields

@@ -86,17 +86,21 @@ def counts_words(counts: dict[str, int]) -> str:
 
 def parameters_part(run: FinishedRun) -> str:
     """Each parameter with the reason for it."""
-    number = run.manifest.notebook[:2]
-    reasons = yaml.safe_load((TEXTS / "reasons.yaml").read_text("utf-8"))
+    number, why = run.manifest.notebook[:2], reasons()
     fields = lab_of(run.manifest.notebook).Parameters.model_fields
     rows = [
-        {"parameter": name, "value": value, "why": reasons.get(name) or _meaning(fields, name)}
+        {"parameter": name, "value": value, "why": why.get(name) or _meaning(fields, name)}
         for name, value in run.manifest.parameters.items()
         if name not in NOT_SHOWN
     ]
     shown = pd.DataFrame(rows).astype(str).replace({"value": {"": "–"}})
     table = md.table(shown, "Parameters and what they are for.", f"{number}-parameters", parameter="code", value="code")
     return f"{parameters_sentence(run)} [](#tbl-{number}-parameters) has them all.\n\n{table}"
+
+
+def reasons() -> dict[str, str]:
+    """Why a parameter is there, by name (``texts/reasons.yaml``)."""
+    return yaml.safe_load((TEXTS / "reasons.yaml").read_text("utf-8"))
 
 
 def _meaning(fields: dict[str, Any], name: str) -> str:
