@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pdfua
 import pytest
 from conftest import TINY
 from test_notebooks import environment, run
@@ -69,6 +70,7 @@ def test_the_report_of_real_runs(analysed: tuple[Path, subprocess.CompletedProce
     assert [Path(line).suffix for line in lines[1:]] == [".pdf", ".docx", ".tex", ".html"]
     page = (tmp_path / "report" / "report.html").read_text("utf-8")
     assert page.count("<figure") >= 5
+    assert not pdfua.validate(str(tmp_path / "report" / "report.pdf")).findings
     assert "curves" in {path.stem.split("-")[-1] for path in (tmp_path / "report" / "figures").iterdir()}
 
 

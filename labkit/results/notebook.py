@@ -21,7 +21,11 @@ from labkit.results.run import Run
 
 FORMATS = ("png", "pdf", "svg")
 TIMELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same figure is the same file
-MARKS = {"sample": "sample data, not the real data set", "official": "not the published data set"}
+MARKS = {
+    "sample": "sample data, not the real data set",
+    "official": "not the published data set",
+    "mixed": "in part sample data",
+}
 FORMATTERS: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: f"{100 * value:.2f} %",
     "loss": lambda value: f"{value:.4f}",

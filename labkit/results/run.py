@@ -170,9 +170,10 @@ class Run(History):
     def summary(self) -> str:
         """What the run left behind, as Markdown."""
         names = sorted({path.name.split(".")[0] for path in (self.folder / "figures").glob("*.png")})
+        kept = [n for n in ("results.json", "history.csv", "manifest.json") if (self.folder / n).exists()]
         return (
             f"The run is **{self.manifest['status']}** after {self.manifest['seconds']:.0f} s. `{self.folder}` holds "
-            f"{len(names)} figures ({', '.join(names)}), the tables, `results.json`, `history.csv` and `manifest.json`."
+            f"{len(names)} figures ({', '.join(names)}), the tables, {', '.join(f'`{name}`' for name in kept)}."
         )
 
     def finish(self) -> None:

@@ -61,7 +61,7 @@ def plot_learning_curves(table: pd.DataFrame, *, x: str = "epoch") -> Figure:
         ax.set_ylabel(f"validation {name_of(part['metric'].iloc[0])}")
         if x == "epoch":
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend(fontsize=8)
+        ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.25), borderaxespad=0)
     return figure
 
 
@@ -80,7 +80,7 @@ def plot_gaps(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.set_yticks(place, table["label"].map(literal))
     ax.set(xlabel="score at the chosen epoch (accuracy, or Dice)", title="Seen and unseen images")
     ax.grid(axis="y", visible=False)
-    ax.legend(ncols=3, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
+    ax.figure.legend(ncols=3, fontsize=8, loc="outside upper right")
     return ax
 
 

@@ -62,16 +62,12 @@ def learning_curves(table: pd.DataFrame) -> str:
 
 def climbing(table: pd.DataFrame) -> str:
     """The table of ``plot_learning_curves``: which trainings were best at their very end."""
-    best = {label: run["epoch"].iloc[run["score"].argmax()] for label, run in _runs_of(table)}
-    late = [label for label, run in _runs_of(table) if best[label] == run["epoch"].iloc[-1]]
+    groups = table.groupby(["panel", "label"], sort=False)
+    trainings = [(panel.split(":")[0], label, run) for (panel, label), run in groups]
+    late = [f"{lab} {label}" for lab, label, run in trainings if run["score"].argmax() == len(run) - 1]
     said = f"Best in the last epoch, so more epochs might be better: {some(late)}." if late else ""
-    return f"{len(best) - len(late)} of {many(len(best), 'training')} were best before their last epoch. {said}".strip()
-
-
-def _runs_of(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [
-        (f"{panel.split(':')[0]} {label}", run) for (panel, label), run in table.groupby(["panel", "label"], sort=False)
-    ]
+    count = many(len(trainings), "training")
+    return f"{len(trainings) - len(late)} of {count} were best before their last epoch. {said}".strip()
 
 
 def convergence(table: pd.DataFrame) -> str:
