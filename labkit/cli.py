@@ -107,6 +107,27 @@ def predict(
             click.echo(line)
 
 
+@app.command()
+@click.argument("names", nargs=-1)
+@click.option("--run", "run_folder", required=True, type=PATH, help="Folder of a run.")
+@click.option("--all", "every", is_flag=True, help="Draw every figure of the run.")
+@click.option("--width", default="", help="85mm, 8.5cm, 3.3in, column, page or slide; left out: as in the notebook.")
+@click.option("--format", "form", default="", help="pdf (if left out), png or svg.")
+@click.option("--grey", is_flag=True, help="Without colours.")
+@click.option("--output", type=PATH, help="The file to write; left out: NAME-WIDTH.FORMAT, here.")
+def figure(
+    names: tuple[str, ...], run_folder: Path, every: bool, width: str, form: str, grey: bool, output: Path | None
+) -> None:
+    """Draw figures NAMES of a run again from their tables, laid out anew at another width."""
+    if every == bool(names):
+        raise click.UsageError("Give the names of figures, or --all.")
+    with _errors_as_sentences():
+        from labkit.running.figure import draw_again
+
+        for path in draw_again(run_folder, names, width, form, grey, output):
+            click.echo(path)
+
+
 @app.group()
 def data() -> None:
     """Look at the data sets, and fetch them."""

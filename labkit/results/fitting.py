@@ -1,0 +1,101 @@
+"""What is written in a figure is made to fit: called once when all is drawn, whatever the width of the figure."""
+
+import itertools
+import textwrap
+from collections.abc import Collection
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator
+
+from labkit.results.style import GREY
+
+GAP = 3  # least number of points between two texts
+
+
+def fit(figure: Figure) -> None:
+    """Turn tick labels that overlap, break titles and labels that are too long, lift titles above a legend."""
+    place = figure.get_layout_engine().execute
+    place(figure)
+    turned = [_turn(ax.xaxis) for ax in figure.axes if ax.axison]
+    if any(turned):
+        place(figure)  # turned labels leave less height
+    for ax in figure.axes:
+        _break_titles(ax)
+        if ax.axison:
+            ax.set_xlabel(_broken(ax.xaxis.label, _cell(ax)))
+            ax.set_ylabel(_broken(ax.yaxis.label, ax.bbox.height, along="height"))
+    for title in _texts(figure, [figure.get_suptitle()]):
+        title.set_text(_broken(title, 0.98 * figure.bbox.width))
+    if any(ax.get_legend() for ax in figure.axes):
+        place(figure)
+        for ax in figure.axes:
+            _lift_title(ax)
+
+
+def write_mark(figure: Figure, mark: str, size: float) -> None:
+    """Write ``mark`` into the lower right corner, on a strip that nothing else reaches into."""
+    strip = 1.6 * size / 72 / figure.get_size_inches()[1]
+    figure.text(0.99, 0.3 * strip, mark, ha="right", va="bottom", fontsize=size, color=GREY)
+    figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
+    for legend in figure.legends:
+        legend.set_bbox_to_anchor((0, strip, 1, 1 - strip), transform=figure.transFigure)
+
+
+def _cell(ax: Axes) -> float:
+    """The width of the figure's column that ``ax`` stands in, in pixels."""
+    return ax.figure.bbox.width / ax.get_subplotspec().get_geometry()[1]
+
+
+def _turn(axis: Axis) -> bool:
+    """Turn the names of ticks upright if they overlap; whether they did."""
+    boxes = [name.get_window_extent() for name in axis.get_ticklabels() if name.get_text()]
+    gap = GAP * axis.axes.figure.dpi / 72
+    overlap = any(left.x1 + gap > right.x0 for left, right in itertools.pairwise(boxes))
+    turned = overlap and isinstance(axis.get_major_locator(), FixedLocator)
+    if turned:
+        axis.set_tick_params(rotation=90)
+    return turned
+
+
+def _texts(artist: Artist, said: Collection[str]) -> list[Text]:
+    """The texts right under ``artist`` that say one of these."""
+    return [child for child in artist.get_children() if isinstance(child, Text) and child.get_text() in said]
+
+
+def _titles(ax: Axes) -> dict[str, Text]:
+    """The titles of ``ax`` by where they stand: left or center."""
+    shown = {ax.get_title(where): where for where in ("left", "center") if ax.get_title(where)}
+    return {shown[text.get_text()]: text for text in _texts(ax, shown)}
+
+
+def _break_titles(ax: Axes) -> None:
+    for where, text in _titles(ax).items():
+        room = _cell(ax) * 0.98
+        if where == "left":  # it begins where the axes do, right of the tick labels
+            room -= ax.bbox.x0 % _cell(ax)
+        text.set_text(_broken(text, room))
+
+
+def _broken(text: Text, room: float, along: str = "width") -> str:
+    """The text, with as many line breaks as it takes to keep it within ``room`` pixels."""
+    said, length = text.get_text(), getattr(text.get_window_extent(), along)
+    if not said or length <= room:
+        return said
+    lines = said.splitlines()
+    letters = max(5, int(0.97 * max(map(len, lines)) * room / length))
+    return "\n".join("\n".join(textwrap.wrap(line, letters)) for line in lines)
+
+
+def _lift_title(ax: Axes) -> None:
+    """Lift a title above the legend that it would run into."""
+    legend, titles = ax.get_legend(), _titles(ax)
+    if legend is None or "left" not in titles:
+        return
+    title, box = titles["left"], legend.get_window_extent()
+    if title.get_window_extent().overlaps(box):
+        points = box.height * 72 / ax.figure.dpi
+        ax.set_title(title.get_text(), loc="left", fontsize=title.get_fontsize(), pad=points + GAP)
