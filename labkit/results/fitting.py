@@ -6,12 +6,11 @@ from collections.abc import Collection
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 
-from labkit.results.style import GREY
+from labkit.results.style import GREY, grow
 
 GAP = 3  # least number of points between two texts
 
@@ -20,13 +19,13 @@ def fit(figure: Figure) -> None:
     """Turn tick labels that overlap, break titles and labels that are too long, lift titles above a legend."""
     place = figure.get_layout_engine().execute
     place(figure)
-    turned = [_turn(ax.xaxis) for ax in figure.axes if ax.axison]
-    if any(turned):
-        place(figure)  # turned labels leave less height
+    changed = [change(ax) for ax in figure.axes if ax.axison for change in (_turn_names, _break_names)]
+    if any(changed):
+        place(figure)  # the names leave more or less room
     for ax in figure.axes:
         _break_titles(ax)
         if ax.axison:
-            ax.set_xlabel(_broken(ax.xaxis.label, _cell(ax)))
+            ax.set_xlabel(_broken(ax.xaxis.label, 0.95 * _cell(ax)))
             ax.set_ylabel(_broken(ax.yaxis.label, ax.bbox.height, along="height"))
     for title in _texts(figure, [figure.get_suptitle()]):
         title.set_text(_broken(title, 0.98 * figure.bbox.width))
@@ -37,12 +36,14 @@ def fit(figure: Figure) -> None:
 
 
 def write_mark(figure: Figure, mark: str, size: float) -> None:
-    """Write ``mark`` into the lower right corner, on a strip that nothing else reaches into."""
-    strip = 1.6 * size / 72 / figure.get_size_inches()[1]
+    """Write ``mark`` into the lower right corner, on a strip that nothing else reaches into, below any legend."""
+    height = figure.bbox.height
+    strip = below = 1.6 * size * figure.dpi / 72 / height  # shares of the figure's height
     figure.text(0.99, 0.3 * strip, mark, ha="right", va="bottom", fontsize=size, color=GREY)
-    figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
     for legend in figure.legends:
         legend.set_bbox_to_anchor((0, strip, 1, 1 - strip), transform=figure.transFigure)
+        below += (legend.get_window_extent().height + 2 * GAP * figure.dpi / 72) / height
+    figure.get_layout_engine().set(rect=(0, below, 1, 1 - below))
 
 
 def _cell(ax: Axes) -> float:
@@ -50,15 +51,29 @@ def _cell(ax: Axes) -> float:
     return ax.figure.bbox.width / ax.get_subplotspec().get_geometry()[1]
 
 
-def _turn(axis: Axis) -> bool:
-    """Turn the names of ticks upright if they overlap; whether they did."""
-    boxes = [name.get_window_extent() for name in axis.get_ticklabels() if name.get_text()]
-    gap = GAP * axis.axes.figure.dpi / 72
+def _turn_names(ax: Axes) -> bool:
+    """Turn the names along the x axis upright if they overlap; whether they did."""
+    boxes = [name.get_window_extent() for name in ax.get_xticklabels() if name.get_text()]
+    gap = GAP * ax.figure.dpi / 72
     overlap = any(left.x1 + gap > right.x0 for left, right in itertools.pairwise(boxes))
-    turned = overlap and isinstance(axis.get_major_locator(), FixedLocator)
+    turned = overlap and isinstance(ax.xaxis.get_major_locator(), FixedLocator)
     if turned:
-        axis.set_tick_params(rotation=90)
+        ax.xaxis.set_tick_params(rotation=90)
     return turned
+
+
+def _break_names(ax: Axes) -> bool:
+    """Break the names along the y axis if they take half of the width, and make room for the lines; whether they do."""
+    names = ax.get_yticklabels()
+    if not names or not isinstance(ax.yaxis.get_major_locator(), FixedLocator):
+        return False
+    broken = [_broken(name, 0.5 * _cell(ax)) for name in names]
+    lines = 1 + max(name.count("\n") for name in broken)
+    if lines > 1:
+        ax.set_yticks(ax.get_yticks(), broken)
+        needed = len(names) * lines * 1.3 * names[0].get_fontsize() / 72
+        grow(ax.figure, max(0, needed - ax.bbox.height / ax.figure.dpi))
+    return lines > 1
 
 
 def _texts(artist: Artist, said: Collection[str]) -> list[Text]:
@@ -86,8 +101,8 @@ def _broken(text: Text, room: float, along: str = "width") -> str:
     if not said or length <= room:
         return said
     lines = said.splitlines()
-    letters = max(5, int(0.97 * max(map(len, lines)) * room / length))
-    return "\n".join("\n".join(textwrap.wrap(line, letters)) for line in lines)
+    letters = max(5, int(0.92 * max(map(len, lines)) * room / length))
+    return "\n".join("\n".join(textwrap.wrap(line, letters, break_long_words=False)) for line in lines)
 
 
 def _lift_title(ax: Axes) -> None:

@@ -53,8 +53,8 @@ PAINTED: dict[type[Artist], tuple[str, ...]] = {
 
 def _repaint(artist: Artist, name: str) -> None:
     colour = getattr(artist, f"get_{name}")()
-    if isinstance(colour, str) and colour in ("none", "auto"):
-        return
+    if (isinstance(colour, str) and colour in ("none", "auto")) or not len(colour):
+        return  # there is nothing to paint
     grey = greyed(to_rgba_array(colour))
     paint: Callable = getattr(artist, f"set_{name}")
     paint(grey if isinstance(artist, Collection) else tuple(grey[0]))

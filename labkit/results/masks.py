@@ -26,6 +26,7 @@ from labkit.results.style import (
     axes_for,
     figure_size,
     grid,
+    legend_below_axes,
     panels,
 )
 from labkit.results.words import name_of
@@ -97,9 +98,9 @@ def plot_volumes(slices: pd.DataFrame, *, limit: float) -> Figure:
     for (name, part), look in zip(slices.groupby("group", sort=False), LINES * 20, strict=False):
         below.plot(part["slice"], 100 * part["share"], color=look["color"], ls=look["ls"], label=name)
     below.set(xlabel="slice number in train", ylabel="liver (% of the pixels)")
-    below.set_ylim(0, 130 * slices["share"].max() or 1)  # room for the legend
+    below.set_ylim(0, None)
     if slices["group"].nunique() <= 6:
-        below.legend(ncols=3, loc="upper right")
+        legend_below_axes(below)
     return figure
 
 
@@ -111,7 +112,7 @@ def plot_score_spread(table: pd.DataFrame, *, pooled: float, metric: str = "dice
     ax.axvline(pooled, color=BLACK, ls="--", label=f"pooled pixels {pooled:.3f}")
     low = min(max(0.0, np.floor(10 * table[metric].min()) / 10), 0.9)
     ax.set(xlabel=name_of(metric), ylabel="test images", xlim=(low, 1), title=f"{name_of(metric)} image by image")
-    ax.legend(loc="upper left")
+    legend_below_axes(ax)
     return ax
 
 
@@ -121,7 +122,14 @@ def plot_score_against_size(table: pd.DataFrame, *, ax: Axes | None = None) -> A
     groups = list(table.groupby("group", sort=True)) if table["group"].nunique() <= 6 else [("test images", table)]
     for (name, part), look in zip(groups, LINES, strict=False):
         look = {"color": look["color"], "marker": look["marker"]}
-        ax.scatter(100 * part["true_share"], part["dice"], s=22, label=name, alpha=0.8, **look)
+        ax.scatter(
+            100 * part["true_share"],
+            part["dice"],
+            s=mpl.rcParams["lines.markersize"] ** 2,
+            label=name,
+            alpha=0.8,
+            **look,
+        )
     ax.set(xlabel="true foreground (% of the pixels)", ylabel="Dice", title="Dice against size")
     if len(groups) > 1:
         ax.legend(loc="lower right")
@@ -133,20 +141,12 @@ def plot_thresholds(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = axes_for(ax, 6.0, 3.2)
     for name, look in zip(("dice", "precision", "recall"), LINES, strict=False):
         ax.plot(curve["threshold"], curve[name], color=look["color"], ls=look["ls"], label=name_of(name))
-    best = curve.loc[curve["dice"].idxmax()]
-    ax.plot(best["threshold"], best["dice"], "o", ms=2 * mpl.rcParams["lines.markersize"], mfc="none", mec="black")
-    ax.annotate(
-        f"best {best['threshold']:.2f}",
-        (best["threshold"], best["dice"]),
-        (0, -1.4),
-        textcoords="offset fontsize",
-        ha="center",
-        va="top",
-        fontsize="small",
-    )
+    best, size = curve.loc[curve["dice"].idxmax()], 2 * mpl.rcParams["lines.markersize"]
+    label = f"best Dice, at {best['threshold']:.2f}"
+    ax.plot(best["threshold"], best["dice"], "o", ms=size, mfc="none", mec="black", label=label)
     ax.axvline(0.5, color=GREY, lw=0.8)
     ax.set(xlabel="threshold on the probability", ylabel="mean over images", title="What the threshold trades")
-    ax.legend(loc="lower center", ncols=3)
+    legend_below_axes(ax)
     return ax
 
 
@@ -159,7 +159,7 @@ def plot_sigmoids(curves: pd.DataFrame) -> Figure:
         right.plot(part["logit"], -part["gradient"], **look)
     left.set(xlabel="logit of a foreground pixel", ylabel="cross-entropy (nats)", title="Loss")
     right.set(xlabel="logit of a foreground pixel", ylabel="pull towards the truth", title="Gradient")
-    left.legend()
+    legend_below_axes(left)
     return figure
 
 
@@ -172,5 +172,5 @@ def plot_rivals(histories: pd.DataFrame, *, metric: str) -> Figure:
     left.set(xlabel="epoch", ylabel=f"validation {name_of(metric)}", title="By epoch")
     left.xaxis.get_major_locator().set_params(integer=True)
     right.set(xlabel="seconds of training", ylabel=f"validation {name_of(metric)}", title="By time")
-    left.legend(loc="lower right")
+    legend_below_axes(left)
     return figure

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from labkit.results.masks import fill, show
 from labkit.results.plots import draw_matrix
-from labkit.results.style import BLUE, RED, SKY, YELLOW, axes_for, figure_size, grid, legend_below, panels
+from labkit.results.style import BLUE, RED, SKY, YELLOW, axes_for, beside, figure_size, grid, legend_below, panels
 from labkit.results.words import percent
 from labkit.training.metrics import bootstrap
 
@@ -49,16 +49,20 @@ def pair_results(
 
 def plot_pairs(table: pd.DataFrame) -> Figure:
     """Digits on photos: columns ``image`` (H, W, 3), ``mask`` of the digit, and the classes ``digit`` and ``photo``."""
-    figure, rows = plt.subplots(3, len(table), figsize=figure_size(1.35 * len(table), 4.6), squeeze=False)
-    colours = ListedColormap([YELLOW, SKY])
-    for column, row in zip(rows.T, table.itertuples(), strict=True):
-        shown = ((row.image, {}), (row.mask, {"cmap": "gray"}), (~row.mask, {"cmap": colours}))
-        for ax, (picture, options) in zip(column, shown, strict=True):
+    across = beside(len(table), 0.7)
+    blocks = -(-len(table) // across)
+    size = figure_size(1.35 * across, 4.6 * blocks, least=0.6)
+    figure, places = plt.subplots(3 * blocks, across, figsize=size, squeeze=False)
+    for ax in places.flat:
+        ax.set(xticks=[], yticks=[], frame_on=False)
+        ax.grid(visible=False)
+    for i, row in enumerate(table.itertuples()):
+        column = places[3 * (i // across) :, i % across]
+        shown = ((row.image, {}), (row.mask, {"cmap": "gray"}), (~row.mask, {"cmap": ListedColormap([YELLOW, SKY])}))
+        for ax, (picture, options) in zip(column, shown, strict=False):
             ax.imshow(picture, interpolation="nearest", **options)
-            ax.set(xticks=[], yticks=[])
-            ax.grid(visible=False)
         column[2].set_xlabel(f"{row.digit} on {row.photo}", fontsize="small")
-    for ax, label in zip(rows[:, 0], ("image", "mask of the digit", "class map"), strict=True):
+    for ax, label in zip(places[:, 0], ("image", "mask of the digit", "class map") * blocks, strict=True):
         ax.set_ylabel(label)
     legend_below(
         figure, [Patch(color=YELLOW, label="class of the digit"), Patch(color=SKY, label="class of the photo")]
@@ -82,7 +86,7 @@ def plot_pair_errors(cases: pd.DataFrame) -> Figure:
         show(ax, row.image)
         fill(ax, row.wrong_source, WRONG_SOURCE)
         fill(ax, row.wrong_class, WRONG_CLASS)
-        said = f"said {row.said_digit} on {row.said_photo}, {100 * row.pixel_accuracy:.0f} %"
+        said = f"said {row.said_digit} on {row.said_photo}, {100 * row.pixel_accuracy:.0f}\u00a0%"
         ax.set_title(f"{row.case}: {row.digit} on {row.photo}\n{said}", fontsize="small", loc="center")
     return figure
 
@@ -106,7 +110,8 @@ def plot_limits(limits: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = axes_for(ax, 8.0, 3.0)
     own = limits["predictor"].str.startswith("this network")
     colours = [BLUE if mine else SKY for mine in own]
-    ax.barh(limits["predictor"], 100 * limits["pixel accuracy"], color=colours, edgecolor="white")
+    ax.barh(range(len(limits)), 100 * limits["pixel accuracy"], color=colours, edgecolor="white")
+    ax.set_yticks(range(len(limits)), limits["predictor"])
     for place, value in enumerate(limits["pixel accuracy"]):
         ax.text(100 * value + 0.8, place, f"{100 * value:.1f}", va="center", fontsize="small")
     ax.invert_yaxis()

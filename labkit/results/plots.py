@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from labkit.results.style import (
     BARS,
@@ -36,10 +36,11 @@ __all__ = ["use_style"]  # for the notebooks, which draw with this module alone
 
 
 def _plain_log_ticks(axis: Axis) -> None:
-    """Label 1, 1.5, 2, 3, 5 and 7 of every decade, in plain numbers: scores often span less than one decade."""
-    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    """Label 1, 1.5, 2, 3, 5 and 7 of every decade in plain numbers, or round numbers if few of these are in sight."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)) if high > 4 * low else MaxNLocator(5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def plot_curve(history: pd.DataFrame, *, name: str, chosen: int | None = None, ax: Axes | None = None) -> Axes:
@@ -68,6 +69,8 @@ def plot_history(history: pd.DataFrame, *, metric: str, chosen: int | None = Non
     figure, (left, right) = panels(2, 9, 3.2)
     plot_curve(history, name="loss", chosen=chosen, ax=left)
     plot_curve(history, name=metric, chosen=chosen, ax=right)
+    right.get_legend().remove()
+    legend_below_axes(left)
     return figure
 
 
@@ -75,7 +78,7 @@ def plot_stops(
     history: pd.DataFrame, *, factor: float, stops: Mapping[str, int | None], ax: Axes | None = None
 ) -> Axes:
     """Losses by epoch, ``factor`` times the lowest validation loss so far, and the epoch where each rule stops."""
-    ax = plot_curve(history, name="loss", ax=axes_for(ax, 7.0, 3.6))
+    ax = plot_curve(history, name="loss", ax=axes_for(ax, 7.0, 3.2))
     limit = factor * history["val_loss"].cummin()
     ax.step(history["epoch"], limit, where="mid", color=GREY, lw=1, label=f"{factor:g} × lowest so far")
     for (name, epoch), colour, style in zip(stops.items(), (GREEN, BLACK), ("-.", ":"), strict=False):
@@ -137,7 +140,7 @@ def plot_feature_maps(maps: pd.DataFrame) -> Figure:
     Columns ``map`` (its name), ``image`` (H, W) uint8, and the values of its black and its white, ``lowest`` and
     ``highest``.
     """
-    figure, axes = plt.subplots(1, len(maps), figsize=figure_size(2.2 * len(maps), 2.7), squeeze=False)
+    figure, axes = plt.subplots(1, len(maps), figsize=figure_size(2.2 * len(maps), 2.7, least=0.55), squeeze=False)
     for ax, row in zip(axes.flat, maps.itertuples(), strict=True):
         ax.imshow(row.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(row.map, loc="center")
@@ -203,9 +206,10 @@ def plot_loss_against_accuracy(points: pd.DataFrame, *, ax: Axes | None = None) 
     ax = axes_for(ax, 5.6, 3.6)
     kinds = dict.fromkeys(points["what"])
     looks = [{"color": look["color"], "marker": look["marker"]} for look in LINES[:3]]
+    area = 2 * mpl.rcParams["lines.markersize"] ** 2
     for kind, look in zip(kinds, [*looks, {"color": BLACK, "marker": "X"}], strict=False):
         part = points[points["what"] == kind]
-        ax.scatter(100 * (1 - part["accuracy"]), part["loss"], s=45, label=kind, zorder=3, **look)
+        ax.scatter(100 * (1 - part["accuracy"]), part["loss"], s=area, label=kind, zorder=3, **look)
     ax.set(
         xscale="log",
         yscale="log",

@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 YELLOW, BLACK, GREY = "#F0E442", "#000000", "#666666"
@@ -28,6 +29,7 @@ BARS = tuple(
     {"color": colour, "hatch": hatch, "edgecolor": "white"}
     for colour, hatch in zip(COLOURS, ("", "//", "xx", "..", "\\\\", "--"), strict=True)
 )
+HEAD = 0.25  # inches above a picture of a grid, for its title
 STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
@@ -72,7 +74,7 @@ class Page:
 
 def page_of(millimetres: float) -> Page:
     """A page of a width in print; letters have 8 points in a column and 9 on a whole page, as in most journals."""
-    return Page(millimetres / 25.4, font=8 if millimetres < 120 else 9)
+    return Page(millimetres / 25.4, font=8 if millimetres < 120 else 9, height=9)
 
 
 PAGES = {"column": page_of(85), "page": page_of(170), "slide": Page(10, font=16, height=10 * 9 / 16)}
@@ -96,13 +98,27 @@ def on_page(page: Page) -> Iterator[None]:
         _page.reset(token)
 
 
-def figure_size(width: float, height: float, rows: int = 1) -> tuple[float, float]:
-    """Size in inches of a figure on the present page whose own is this; narrow pages make it less high, too."""
+def figure_size(width: float, height: float, rows: int = 1, least: float = 0.85) -> tuple[float, float]:
+    """Size in inches of a figure on the present page whose own is this; a narrow page makes it less high, too.
+
+    ``least`` is the share of its own height that it keeps in any case.
+    """
     page = _page.get()
     if page.width is None:
         return width, height
-    shrink = min(1.0, max(0.85, page.room * rows / width))
+    shrink = min(1.0, max(least, page.room * rows / width))
     return page.width, min(page.height, rows * shrink * height * page.scale)
+
+
+def beside(count: int, inches: float) -> int:
+    """How many of ``count`` things stand in a row where each needs so many inches; all rows about equally long."""
+    most = max(1, int(min(count, _page.get().room / inches)))
+    return -(-count // -(-count // most))
+
+
+def grow(figure: Figure, inches: float) -> None:
+    """Make a figure higher, as far as the page allows."""
+    figure.set_figheight(min(figure.get_figheight() + inches, _page.get().height))
 
 
 def panels(count: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
@@ -119,54 +135,55 @@ def axes_for(ax: Axes | None, width: float = 5.0, height: float = 3.2) -> Axes:
 
 
 def grid(
-    count: int, columns: int, *, title: str, side: float, head: float = 0.25, legend: Sequence[Artist] = ()
+    count: int, columns: int, *, title: str, side: float, legend: Sequence[Artist] = ()
 ) -> tuple[Figure, Iterator[Axes]]:
     """A figure with ``count`` empty places for pictures, a title and a legend below; and its axes, one by one.
 
-    A picture is ``side`` inches wide. A narrow page has half or a third as many columns, so
-    that pictures keep 0.6 of their side; a page of limited height has as many as make them largest.
+    A picture is ``side`` inches wide. Where the page leaves it less than 0.6 of that, there are half or a third as many
+    columns, or else as many as make pictures largest.
     """
-    page = _page.get()
-    head, extra = 0.25, 0.35 + 0.3 * bool(legend)  # inches above each picture, and for title and legend
-    if page.height < math.inf:
-        columns = max(range(1, count + 1), key=lambda c: _side(page, count, c, head, extra))
-    elif page.room < math.inf:
-        columns = next(
-            c for c in (columns, columns // 2, columns // 3, 1) if c and (page.room / c >= 0.6 * side or c == 1)
-        )
+    page, extra = _page.get(), 0.35 + 0.3 * bool(legend)  # inches for title and legend
+    if page.width is not None:
+        columns = _columns(page, count, columns, 0.6 * side, extra)
     rows = -(-count // columns)
     width = side * columns if page.width is None else page.width
-    cell = width / columns / page.scale
-    height = ((cell + head) * rows + extra) * page.scale
+    height = ((width / columns / page.scale + HEAD) * rows + extra) * page.scale
     figure, places = plt.subplots(rows, columns, figsize=(width, min(page.height, height)), squeeze=False)
     figure.suptitle(title, x=0.01, ha="left")
     for ax in places.flat:
         ax.axis("off")
     if legend:
-        legend_below(figure, legend, facecolor="#909090", frameon=True)  # yellow shows on grey
+        legend_below(figure, legend, facecolor="#303030", labelcolor="white", frameon=True)  # as dark as pictures
     return figure, iter(places.flat)
 
 
-def _side(page: Page, count: int, columns: int, head: float, extra: float) -> float:
-    """How large a picture is with so many columns on a page of limited height."""
-    return min(page.room / columns, (page.height / page.scale - extra) / -(-count // columns) - head)
+def _columns(page: Page, count: int, columns: int, least: float, extra: float) -> int:
+    """How many columns of pictures a page should have, for pictures of at least so many inches."""
+
+    def side(columns: int) -> float:
+        return min(page.room / columns, (page.height / page.scale - extra) / -(-count // columns) - HEAD)
+
+    fitting = (c for c in (columns, columns // 2, columns // 3) if c and side(c) >= least)
+    return next(fitting, max(range(1, count + 1), key=side))
 
 
-def legend_below(figure: Figure, entries: Sequence[Artist], **look: Any) -> None:
+def legend_below(figure: Figure, entries: Sequence[Artist], **look: Any) -> Legend:
     """A legend below everything, in as few rows as the width of the figure allows."""
     for rows in range(1, len(entries) + 1):
         columns = -(-len(entries) // rows)
         legend = figure.legend(handles=list(entries), loc="outside lower center", ncols=columns, **look)
         if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
-            break
+            return legend
         legend.remove()
+    raise ValueError("A legend needs an entry.")
 
 
 def legend_below_axes(ax: Axes) -> None:
-    """The legend of ``ax`` below it, in as few rows as the width of its figure allows."""
+    """The legend of ``ax`` below its figure, which grows by it as far as the page allows."""
     if ax.get_legend():
         ax.get_legend().remove()
-    legend_below(ax.figure, ax.get_legend_handles_labels()[0])
+    legend = legend_below(ax.figure, ax.get_legend_handles_labels()[0])
+    grow(ax.figure, legend.get_window_extent().height / ax.figure.dpi)
 
 
 def legend_above(ax: Axes) -> None:
