@@ -28,9 +28,10 @@ from labkit.results.run import read_manifest
 from labkit.results.style import OWN, Page, on_page
 
 Plot = Callable[..., Figure | Axes]
+MODULES = (plots, masks, pairs)  # their functions plot_… are what a figure can be drawn with
 PLOTS: dict[str, Plot] = {
     name.removeprefix("plot_"): function
-    for module in (plots, masks, pairs)
+    for module in MODULES
     for name, function in vars(module).items()
     if name.startswith("plot_")
 }
@@ -58,29 +59,28 @@ class Drawing:
     options: Mapping[str, Any]
     mark: str
 
+    @contextmanager
+    def drawn(self, page: Page = OWN, grey: bool = False) -> Iterator[Figure]:
+        """The figure, laid out for ``page``; it is closed in the end, whatever happens."""
+        plot, before = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(self.plot), plt.get_fignums()
+        try:
+            with on_page(page):
+                made = plot(self.table, **self.options)
+                figure = made if isinstance(made, Figure) else made.figure
+                if self.mark:
+                    write_mark(figure, self.mark, size=max(7, 0.7 * page.font))
+                fit(figure)
+                if grey:
+                    make_grey(figure)
+                yield figure
+        finally:
+            for number in set(plt.get_fignums()) - set(before):
+                plt.close(number)
+
     def rendered(self, formats: Sequence[str], page: Page = OWN, grey: bool = False) -> dict[str, bytes]:
         """The figure as files, laid out for ``page``."""
-        plot = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(self.plot)
-        with on_page(page), _closed_at_the_end():
-            drawn = plot(self.table, **self.options)
-            figure = drawn if isinstance(drawn, Figure) else drawn.figure
-            if self.mark:
-                write_mark(figure, self.mark, size=max(7, 0.7 * page.font))
-            fit(figure)
-            if grey:
-                make_grey(figure)
+        with self.drawn(page, grey) as figure:
             return {form: _file(figure, form) for form in formats}
-
-
-@contextmanager
-def _closed_at_the_end() -> Iterator[None]:
-    """Close the figures that are made within, whatever happens; others stay open."""
-    before = plt.get_fignums()
-    try:
-        yield
-    finally:
-        for number in set(plt.get_fignums()) - set(before):
-            plt.close(number)
 
 
 def _file(figure: Figure, form: str) -> bytes:
@@ -91,13 +91,14 @@ def _file(figure: Figure, form: str) -> bytes:
 
 def mark_of(manifest: Mapping[str, Any]) -> str:
     """What a figure says in its corner, if it shows anything but the published data."""
-    source = manifest.get("data") or {}
+    source = manifest.get("data")
+    source = source if isinstance(source, dict) else {}
     if source.get("verified") or source.get("complete"):
         return ""
-    return MARKS.get(source.get("kind", ""), MARKS["official"])
+    return MARKS["sample" if source.get("kind") == "sample" else "official"]
 
 
-def save(folder: Path, name: str, plot: Plot, table: pd.DataFrame, alt: str, mark: str, **options: Any) -> bytes:
+def save(folder: Path, name: str, plot: Plot, table: pd.DataFrame, alt: str, mark: str, /, **options: Any) -> bytes:
     """Draw a figure and keep it in ``folder``: ``NAME.{csv,json,png,pdf,svg,alt.txt}``. Returns the PNG."""
     recipe = Recipe(plot=plot.__name__.removeprefix("plot_"), options=options, words=words_in(table))
     write_atomic(folder / f"{name}.csv", to_csv(table))
@@ -134,6 +135,15 @@ def names(run: Path) -> list[str]:
     return found
 
 
+def load(run: Path, name: str) -> Drawing:
+    """A figure of a run folder, ready to be drawn."""
+    known = names(run)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
+        raise RequestError(f"{run} has no figure {name!r} that can be drawn again: it has {', '.join(near)}.")
+    return read(run / "figures" / f"{name}.json", mark_of(read_manifest(run)))
+
+
 def _first(error: Exception) -> str:
     """What is wrong, in a line."""
     if isinstance(error, ValidationError):
@@ -147,15 +157,12 @@ def redrawn(run: Path, name: str, form: str = "pdf", page: Page = OWN, grey: boo
 
     RequestError if there is no such figure, or if its files were tampered with.
     """
-    known, path = names(run), run / "figures" / f"{name}.json"
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
-        raise RequestError(f"{run} has no figure {name!r} that can be drawn again: it has {', '.join(near)}.")
-    drawing = read(path, mark_of(read_manifest(run)))
+    drawing = load(run, name)
     try:
         return drawing.rendered((form,), page, grey)[form]
     except Exception as error:  # whatever a table or an option that does not fit makes a plot function raise
-        raise RequestError(f"{path} and its CSV do not fit together ({_first(error)}): run it again.") from None
+        files = f"{name}.json and {name}.csv in {run / 'figures'}"
+        raise RequestError(f"{files} do not fit together ({_first(error)}): run it again.") from None
 
 
 def redraw(run: Path, name: str, path: Path, page: Page = OWN, grey: bool = False) -> None:

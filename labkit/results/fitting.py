@@ -17,22 +17,22 @@ GAP = 3  # least number of points between two texts
 
 def fit(figure: Figure) -> None:
     """Turn tick labels that overlap, break titles and labels that are too long, lift titles above a legend."""
-    place = figure.get_layout_engine().execute
-    place(figure)
-    changed = [change(ax) for ax in figure.axes if ax.axison for change in (_turn_names, _break_names)]
-    if any(changed):
-        place(figure)  # the names leave more or less room
-    for ax in figure.axes:
-        _break_titles(ax)
-        if ax.axison:
-            ax.set_xlabel(_broken(ax.xaxis.label, 0.95 * _cell(ax)))
-            ax.set_ylabel(_broken(ax.yaxis.label, ax.bbox.height, along="height"))
+    _place(figure)
+    for step in (_turn_names, _break_names, _break_labels, _break_titles, _lift_title):
+        changed = [step(ax) for ax in figure.axes]
+        if any(changed):
+            _place(figure)  # what has changed needs more or less room
     for title in _texts(figure, [figure.get_suptitle()]):
-        title.set_text(_broken(title, 0.98 * figure.bbox.width))
-    if any(ax.get_legend() for ax in figure.axes):
-        place(figure)
-        for ax in figure.axes:
-            _lift_title(ax)
+        _break(title, 0.98 * figure.bbox.width)
+    _place(figure)
+    figure.set_layout_engine("none")  # every file gets this layout, however many are written
+
+
+def _place(figure: Figure) -> None:
+    """Lay out the axes of a figure around what is written."""
+    figure.get_layout_engine().execute(figure)
+    for ax in figure.axes:
+        ax.apply_aspect()
 
 
 def write_mark(figure: Figure, mark: str, size: float) -> None:
@@ -56,7 +56,7 @@ def _turn_names(ax: Axes) -> bool:
     boxes = [name.get_window_extent() for name in ax.get_xticklabels() if name.get_text()]
     gap = GAP * ax.figure.dpi / 72
     overlap = any(left.x1 + gap > right.x0 for left, right in itertools.pairwise(boxes))
-    turned = overlap and isinstance(ax.xaxis.get_major_locator(), FixedLocator)
+    turned = ax.axison and overlap and isinstance(ax.xaxis.get_major_locator(), FixedLocator)
     if turned:
         ax.xaxis.set_tick_params(rotation=90)
     return turned
@@ -65,7 +65,7 @@ def _turn_names(ax: Axes) -> bool:
 def _break_names(ax: Axes) -> bool:
     """Break the names along the y axis if they take half of the width, and make room for the lines; whether they do."""
     names = ax.get_yticklabels()
-    if not names or not isinstance(ax.yaxis.get_major_locator(), FixedLocator):
+    if not (ax.axison and names and isinstance(ax.yaxis.get_major_locator(), FixedLocator)):
         return False
     broken = [_broken(name, 0.5 * _cell(ax)) for name in names]
     lines = 1 + max(name.count("\n") for name in broken)
@@ -74,6 +74,20 @@ def _break_names(ax: Axes) -> bool:
         needed = len(names) * lines * 1.3 * names[0].get_fontsize() / 72
         grow(ax.figure, max(0, needed - ax.bbox.height / ax.figure.dpi))
     return lines > 1
+
+
+def _break_labels(ax: Axes) -> bool:
+    """Break the labels of the axes where they are longer than these; whether they were."""
+    across = _break(ax.xaxis.label, min(0.95 * _cell(ax), 1.2 * ax.bbox.width))
+    return _break(ax.yaxis.label, ax.bbox.height, along="height") or across
+
+
+def _break_titles(ax: Axes) -> bool:
+    """Break the titles of ``ax`` where they reach beyond its column; whether they did."""
+    begin = ax.bbox.x0 % _cell(ax)  # of a title at the left: where the axes begin, right of the tick labels
+    room = {"left": 0.98 * _cell(ax) - begin, "center": 0.98 * _cell(ax)}
+    broken = [_break(title, room[where]) for where, title in _titles(ax).items()]
+    return any(broken)
 
 
 def _texts(artist: Artist, said: Collection[str]) -> list[Text]:
@@ -87,16 +101,15 @@ def _titles(ax: Axes) -> dict[str, Text]:
     return {shown[text.get_text()]: text for text in _texts(ax, shown)}
 
 
-def _break_titles(ax: Axes) -> None:
-    for where, text in _titles(ax).items():
-        room = _cell(ax) * 0.98
-        if where == "left":  # it begins where the axes do, right of the tick labels
-            room -= ax.bbox.x0 % _cell(ax)
-        text.set_text(_broken(text, room))
+def _break(text: Text, room: float, along: str = "width") -> bool:
+    """Break a text so that it keeps within ``room`` pixels; whether it did not before."""
+    before = text.get_text()
+    text.set_text(_broken(text, room, along))
+    return text.get_text() != before
 
 
 def _broken(text: Text, room: float, along: str = "width") -> str:
-    """The text, with as many line breaks as it takes to keep it within ``room`` pixels."""
+    """A text with as many line breaks as it takes to keep it within ``room`` pixels."""
     said, length = text.get_text(), getattr(text.get_window_extent(), along)
     if not said or length <= room:
         return said
@@ -105,12 +118,14 @@ def _broken(text: Text, room: float, along: str = "width") -> str:
     return "\n".join("\n".join(textwrap.wrap(line, letters, break_long_words=False)) for line in lines)
 
 
-def _lift_title(ax: Axes) -> None:
-    """Lift a title above the legend that it would run into."""
+def _lift_title(ax: Axes) -> bool:
+    """Lift a title above the legend that it would run into; whether it would."""
     legend, titles = ax.get_legend(), _titles(ax)
     if legend is None or "left" not in titles:
-        return
+        return False
     title, box = titles["left"], legend.get_window_extent()
-    if title.get_window_extent().overlaps(box):
+    meets = title.get_window_extent().overlaps(box)
+    if meets:
         points = box.height * 72 / ax.figure.dpi
         ax.set_title(title.get_text(), loc="left", fontsize=title.get_fontsize(), pad=points + GAP)
+    return bool(meets)

@@ -50,7 +50,7 @@ def banner(run: Run, source: Source) -> None:
     )
 
 
-def figure(run: Run, name: str, plot: figures.Plot, data: pd.DataFrame, alt: str, **options: Any) -> None:
+def figure(run: Run, name: str, plot: figures.Plot, data: pd.DataFrame, alt: str, /, **options: Any) -> None:
     """Show a figure and keep it: ``figures/NAME.{png,pdf,svg}``, its table as CSV and its description for the blind.
 
     ``plot`` draws ``data`` with ``options``, all that ``labkit figure`` needs to draw it again. A figure of anything

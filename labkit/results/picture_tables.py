@@ -100,7 +100,7 @@ def read_csv(path: Path, words: Sequence[str] = ()) -> pd.DataFrame:
         if path.stat().st_size > LARGEST_FILE:
             raise ValueError(f"it is larger than {LARGEST_FILE // 2**20} MiB")
         text = dict.fromkeys(words, str)
-        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""], float_precision="round_trip")
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # ValueError: undecodable, empty, ragged
         raise RequestError(f"{path} is missing or not a table ({str(error).splitlines()[0]}): run it again.") from None
     for name in table:

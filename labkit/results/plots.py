@@ -140,7 +140,7 @@ def plot_feature_maps(maps: pd.DataFrame) -> Figure:
     Columns ``map`` (its name), ``image`` (H, W) uint8, and the values of its black and its white, ``lowest`` and
     ``highest``.
     """
-    figure, axes = plt.subplots(1, len(maps), figsize=figure_size(2.2 * len(maps), 2.7, least=0.55), squeeze=False)
+    figure, axes = plt.subplots(1, len(maps), figsize=figure_size(2.2 * len(maps), 2.7, least=0.75), squeeze=False)
     for ax, row in zip(axes.flat, maps.itertuples(), strict=True):
         ax.imshow(row.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(row.map, loc="center")

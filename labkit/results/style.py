@@ -153,7 +153,8 @@ def grid(
     for ax in places.flat:
         ax.axis("off")
     if legend:
-        legend_below(figure, legend, facecolor="#303030", labelcolor="white", frameon=True)  # as dark as pictures
+        dark = {"facecolor": "#303030", "framealpha": 1, "labelcolor": "white", "frameon": True}
+        legend_below(figure, legend, **dark)  # as pictures are, or yellow would not show
     return figure, iter(places.flat)
 
 
