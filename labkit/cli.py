@@ -133,9 +133,7 @@ def compare(runs: tuple[Path, ...], csv: Path | None) -> None:
 @click.option("--out", type=PATH, help="Folder of the report; report/ of the project if left out.")
 @click.option("--lab", "labs", multiple=True, metavar="NN", help="Only this lab (01, 02, …); may be repeated.")
 @click.option("--pages", type=click.IntRange(min=0), default=0, help="The longest that the PDF may be; 0: any length.")
-@click.option(
-    "--format", "formats", multiple=True, type=click.Choice(["pdf", "docx", "tex", "html"]), help="Only this."
-)
+@click.option("--format", "formats", multiple=True, type=click.Choice(DOCUMENTS), help="Only this.")
 def report(
     runs: tuple[Path, ...], root: str, out: Path | None, labs: tuple[str, ...], pages: int, formats: tuple[str, ...]
 ) -> None:
@@ -150,6 +148,27 @@ def report(
         folder = (out or project_root() / "report").resolve()
         for line in build_report(folder, root, runs, labs, pages, formats or DOCUMENTS):
             click.echo(line)
+
+
+@app.command()
+@click.argument("names", nargs=-1)
+@click.option("--run", "run_folder", required=True, type=PATH, help="Folder of a run.")
+@click.option("--all", "every", is_flag=True, help="Draw every figure of the run.")
+@click.option("--width", default="", help="85mm, 8.5cm, 3.3in, column, page or slide; left out: as in the notebook.")
+@click.option("--format", "form", default="", help="pdf (if left out), png or svg.")
+@click.option("--grey", is_flag=True, help="Without colours.")
+@click.option("--output", type=PATH, help="The file to write; left out: NAME-WIDTH.FORMAT, here.")
+def figure(
+    names: tuple[str, ...], run_folder: Path, every: bool, width: str, form: str, grey: bool, output: Path | None
+) -> None:
+    """Draw figures NAMES of a run again from their tables, laid out anew at another width."""
+    if every == bool(names):
+        raise click.UsageError("Give the names of figures, or --all.")
+    with _errors_as_sentences():
+        from labkit.running.figure import draw_again
+
+        for path in draw_again(run_folder, names, width, form, grey, output):
+            click.echo(path)
 
 
 @app.group()

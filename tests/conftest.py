@@ -4,6 +4,7 @@ import functools
 import gzip
 import http.server
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from labkit.labs import lab_of
 from labkit.labs import mnist_resnet18 as lab
 from labkit.labs.parameters import Parameters
 from labkit.paths import project_root
+from labkit.results import figures
 from labkit.running.request import find_notebook, notebook_defaults
 
 mpl.use("Agg")
@@ -90,3 +92,15 @@ def mirror(tmp_path: Path) -> Iterator[tuple[Path, str, type[Mirror]]]:
     yield folder, f"http://127.0.0.1:{server.server_address[1]}/", handler
     server.shutdown()
     server.server_close()
+
+
+def check_figures(folder: Path) -> list[str]:
+    """The figures of a run: each can be drawn again to the byte, from a small CSV, and says something in words."""
+    drawn = figures.names(folder)
+    assert drawn == sorted(path.stem for path in (folder / "figures").glob("*.png"))
+    for name in drawn:
+        for form in ("png", "svg"):
+            assert figures.redrawn(folder, name, form) == (folder / "figures" / f"{name}.{form}").read_bytes(), name
+        assert (folder / "figures" / f"{name}.csv").stat().st_size < 1e6
+        assert re.search(r"[0-9].*\.$", (folder / "figures" / f"{name}.alt.txt").read_text("utf-8").strip(), re.DOTALL)
+    return drawn

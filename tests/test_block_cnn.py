@@ -105,7 +105,7 @@ def test_both_rules_are_drawn_and_told() -> None:
     history = pd.DataFrame({"epoch": range(1, 9), "train_loss": losses, "val_loss": losses, "val_accuracy": 0.5})
     stops = lab.stop_epochs(params_of("04"), history)
     assert list(stops.values()) == [7, 6]
-    ax = plots.plot_stops(history, 1.1, stops)
+    ax = plots.plot_stops(history, factor=1.1, stops=stops)
     assert [line.get_xdata()[0] for line in ax.lines[-2:]] == [7, 6]
     assert "stops after epoch 7, where the validation loss is 0.800 (lowest: 0.500, epoch 2)" in words.stops(
         stops, history

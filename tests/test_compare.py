@@ -13,7 +13,7 @@ from scipy import stats
 
 from labkit.cli import app
 from labkit.errors import DataError, RequestError
-from labkit.labs import analysis
+from labkit.labs import analysis, run_tables
 from labkit.results import claims, compare, run_words
 from labkit.results.finished import find_runs, open_run
 
@@ -109,7 +109,7 @@ def test_a_rival_is_a_run_of_its_own(root: Path) -> None:
     (first, second), _ = find_runs(root)
     assert (first.model, second.model, second.is_rival) == ("resnet34_unet", "unet", True)
     assert compare.effect([first], [second])["difference"] == pytest.approx(0.2)
-    assert len(analysis.pairs([first, second])) == 2
+    assert len(run_tables.pairs([first, second])) == 2
 
 
 def test_a_rivals_name_leads_nowhere_else(root: Path) -> None:
@@ -292,13 +292,13 @@ def test_what_is_missing_comes_with_its_command(root: Path) -> None:
 @pytest.mark.parametrize("lab", ["01", "02", "03", "04", "05"])
 def test_parameters_of_a_network_are_counted_from_its_run(root: Path, lab: str) -> None:
     (run,), _ = find_runs(write_run(root, lab).parents[1])
-    assert analysis.parameter_count(run) > 1000
+    assert run_tables.parameter_count(run) > 1000
     odd = write_run(root, lab, seed=1, image_size="huge")
-    assert analysis.parameter_count(open_run(odd)) is None
+    assert run_tables.parameter_count(open_run(odd)) is None
 
 
 def test_a_small_organ_speaks_louder_in_the_dice_loss() -> None:
-    table = analysis.pull_of_foreground().pivot(index="foreground", columns="loss", values="pull")
+    table = run_tables.pull_of_foreground().pivot(index="foreground", columns="loss", values="pull")
     assert table["cross-entropy"].to_numpy() == pytest.approx(table.index.to_numpy())
     assert table["Dice loss"].to_numpy() == pytest.approx((1 + table.index.to_numpy()) / 2, abs=0.01)  # worked out
 

@@ -222,7 +222,7 @@ def test_figures_show_what_the_tables_say() -> None:
     limits = pd.DataFrame({"predictor": ["a guess", "this network"], "pixel accuracy": [0.1, 0.7]})
     assert [bar.get_width() for bar in pairs.plot_limits(limits).patches] == pytest.approx([10, 70])
     confusion = pair_scoring.pixel_confusion(by_hand(), ["0", "1", "cat", "ship"])
-    left, right = pairs.plot_confusion_blocks(confusion, 2).axes
+    left, right = pairs.plot_confusion_blocks(confusion.reset_index(names="true"), num_classes=2).axes
     assert [text.get_text() for text in left.texts] == ["100", "50"]
     assert [text.get_text() for text in right.texts] == ["83", "17", "100"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DEFAULTS, NOTEBOOK, TINY, write_idx
+from conftest import DEFAULTS, NOTEBOOK, TINY, check_figures, write_idx
 from jupyter_client.manager import start_new_kernel
 
 from labkit.data.mnist import LAYOUT
@@ -100,6 +100,10 @@ def test_the_run_folder_is_complete(done: tuple[Path, subprocess.CompletedProces
             assert (folder / "figures" / f"{name}.{form}").stat().st_size > 20
     for name in ("per_class", "reported", "progress", "architecture"):
         assert (folder / "tables" / f"{name}.tex").read_text("utf-8").startswith("\\begin{tabular}")
+
+
+def test_every_figure_can_be_drawn_again(done: tuple[Path, subprocess.CompletedProcess]) -> None:
+    assert len(check_figures(done[0])) >= 11
 
 
 def test_the_executed_notebook_has_pictures_with_alt_text_and_no_warnings(

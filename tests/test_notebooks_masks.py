@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import check_figures
 from PIL import Image
 from segments import LIVER_NOTEBOOK, PETS_NOTEBOOK, TINY_LIVER, TINY_PETS, write_liver, write_pets
 
@@ -69,6 +70,11 @@ def test_the_run_folder_is_complete(done: tuple[str, Path, str]) -> None:
             assert (folder / "figures" / f"{name}.{form}").stat().st_size > 20
     for name in ("parts", "architecture", "trivial", "results", "reported"):
         assert (folder / "tables" / f"{name}.tex").read_text("utf-8").startswith("\\begin{tabular}")
+
+
+def test_every_figure_can_be_drawn_again(done: tuple[str, Path, str]) -> None:
+    number, folder, _ = done
+    assert check_figures(folder) == sorted(FIGURES + OWN[number])
 
 
 def test_no_patient_is_in_two_parts(done: tuple[str, Path, str]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from conftest import check_figures
 from PIL import Image
 from test_notebooks_masks import labkit, only_run, options
 
@@ -47,6 +48,11 @@ def test_the_run_folder_is_complete(done: tuple[str, Path]) -> None:
             assert (folder / "figures" / f"{name}.{form}").stat().st_size > 20
     if number == "05":
         assert len(pd.read_csv(folder / "one_decoder" / "history.csv")) == 2
+
+
+def test_every_figure_can_be_drawn_again(done: tuple[str, Path]) -> None:
+    number, folder = done
+    assert check_figures(folder) == sorted(FIGURES[number])
 
 
 def test_the_executed_notebook_is_clean_and_its_pictures_speak(done: tuple[str, Path]) -> None:

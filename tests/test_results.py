@@ -14,7 +14,6 @@ import pytest
 import torch
 from conftest import DEFAULTS
 from filelock import FileLock
-from matplotlib.colors import to_rgb
 
 from labkit.errors import RequestError
 from labkit.files import write_atomic, write_csv, write_json
@@ -189,7 +188,7 @@ def test_json_has_no_nan_and_csv_keeps_every_bit(tmp_path: Path) -> None:
 
 
 def test_curves_show_both_series_and_mark_the_chosen_epoch() -> None:
-    ax = plots.plot_curve(HISTORY, "accuracy", chosen=2)
+    ax = plots.plot_curve(HISTORY, name="accuracy", chosen=2)
     train, val, chosen = ax.lines
     assert train.get_ydata().tolist() == HISTORY["train_accuracy"].tolist()
     assert val.get_ydata().tolist() == HISTORY["val_accuracy"].tolist()
@@ -197,17 +196,12 @@ def test_curves_show_both_series_and_mark_the_chosen_epoch() -> None:
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["training", "validation", "chosen epoch 2"]
     assert train.get_linestyle() != val.get_linestyle()
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "accuracy")
-    assert plots.plot_curve(HISTORY, "loss").get_ylabel() == "loss (nats)"
-
-
-def test_neighbouring_colours_differ_in_grey_too() -> None:
-    greys = [np.dot(to_rgb(c), [0.299, 0.587, 0.114]) for c in (plots.BLUE, plots.ORANGE)]
-    assert abs(greys[0] - greys[1]) > 0.2
+    assert plots.plot_curve(HISTORY, name="loss").get_ylabel() == "loss (nats)"
 
 
 def test_plots_draw_on_the_axes_they_are_given() -> None:
     _, ax = plt.subplots()
-    assert plots.plot_curve(HISTORY, "loss", ax=ax) is ax
+    assert plots.plot_curve(HISTORY, name="loss", ax=ax) is ax
     counts = pd.DataFrame({"class": ["a", "b"], "training": [3, 4], "test": [1, 2]})
     assert plots.plot_class_counts(counts, ax=plt.subplots()[1]).get_title(loc="left") == "Images per class"
 
@@ -221,7 +215,7 @@ def test_bars_have_the_tables_heights() -> None:
 
 
 def test_a_confusion_matrix_shades_mistakes_only() -> None:
-    ax = plots.plot_confusion(pd.DataFrame([[90, 2], [0, 80]], ["a", "b"], ["a", "b"]))
+    ax = plots.plot_confusion(pd.DataFrame({"true": ["a", "b"], "a": [90, 0], "b": [2, 80]}))
     assert ax.images[0].get_array().tolist() == [[0, 2], [0, 0]]
     assert sorted(text.get_text() for text in ax.texts) == ["2", "80", "90"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "true")
@@ -235,7 +229,9 @@ def test_per_class_intervals_are_drawn() -> None:
 
 
 def test_an_image_grid_has_a_title_for_every_image() -> None:
-    figure = plots.plot_images(np.zeros((10, 4, 4)), [str(i) for i in range(10)], title="Ten")
+    figure = plots.plot_images(
+        pd.DataFrame({"image": [np.zeros((4, 4), np.uint8)] * 10, "title": [str(i) for i in range(10)]}), title="Ten"
+    )
     assert [ax.get_title(loc="center") for ax in figure.axes[:10]] == [str(i) for i in range(10)]
     assert figure.get_suptitle() == "Ten"
 

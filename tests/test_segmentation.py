@@ -238,7 +238,7 @@ def test_words_and_figures_stand_up_to_odd_results(tmp_path: Path, n: int, kind:
     assert not [sentence for sentence in sentences if "nan" in sentence.lower()]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        masks.plot_score_spread(table, 1.0)
+        masks.plot_score_spread(table, pooled=1.0)
         masks.plot_score_against_size(table)
         masks.plot_thresholds(curve)
     plt.close("all")

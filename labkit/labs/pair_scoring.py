@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from labkit.data.loading import Batches
+from labkit.data.loading import Batches, Split
+from labkit.results.picture_tables import in_grey, pictures
 from labkit.training.loop import forward
 from labkit.training.metrics import confusion_matrix
 from labkit.training.precision import Precision
@@ -42,6 +43,28 @@ def class_maps(model: nn.Module, batches: Batches, precision: Precision, num_cla
         digit, photo = logits[:, :num_classes].argmax(1), num_classes + logits[:, num_classes:].argmax(1)
         parts.append(torch.stack([logits.argmax(1), digit, photo]).byte())
     return ClassMaps(batches.split.targets, *torch.cat(parts, dim=1), num_classes=num_classes)
+
+
+def pair_table(pairs: Split, names: list[str], num_classes: int) -> pd.DataFrame:
+    """Digits on photos as ``plot_pairs`` draws them: the classes of each pair, its image and the mask of its digit."""
+    truth = pairs.targets.numpy()
+    rows = [
+        {"digit": names[classes.min()], "photo": names[classes.max()], "digit_share": float(mask.mean()), "mask": mask}
+        for classes, mask in zip(truth, truth < num_classes, strict=True)
+    ]
+    return pd.DataFrame(rows).assign(image=pictures(pairs.images))
+
+
+def error_table(cases: pd.DataFrame, test: Split, maps: ClassMaps) -> pd.DataFrame:
+    """Rows of ``pixel_table`` with what ``plot_pair_errors`` draws: images in grey, and what is wrong in them."""
+    where = cases.index.to_numpy(copy=True)
+    truth, said = maps.truth[where], maps.said[where]
+    other = (truth < maps.num_classes) != (said < maps.num_classes)
+    return cases.assign(
+        image=[in_grey(image) for image in pictures(test.subset(where).images)],
+        wrong_source=list(other.numpy()),
+        wrong_class=list((~other & (truth != said)).numpy()),
+    )
 
 
 def pixel_table(maps: ClassMaps, samples: np.ndarray, names: list[str]) -> pd.DataFrame:

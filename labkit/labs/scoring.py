@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from labkit.data.loading import Batches, Split
 from labkit.labs.segmentation import Data
-from labkit.results.masks import plot_overlays
+from labkit.results.picture_tables import in_grey, outlines, pictures, smaller
 from labkit.training.loop import forward
 from labkit.training.losses import margin
 from labkit.training.metrics import COUNTS, OVERLAPS, dice, hausdorff95, pixel_counts, threshold_counts
@@ -41,30 +40,36 @@ def snapshot(model: nn.Module, batches: Batches, precision: Precision) -> Callab
     return draw
 
 
-def augmented(batches: Batches, epochs: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The image with the largest mask as each epoch shows the two: uint8 (h, w) or (h, w, 3), and bool (h, w)."""
-    pictures, masks, where = [], [], batches.split.targets.sum(dim=(1, 2)).argmax()[None].numpy()
+def augmented(batches: Batches, epochs: int) -> pd.DataFrame:
+    """The image with the largest mask as each epoch shows the two, a row an epoch: a table of ``outlines``."""
+    images, masks, where = [], [], batches.split.targets.sum(dim=(1, 2)).argmax()[None].numpy()
     for epoch in range(epochs):
         image, mask = batches.split.images[where].float() / 255, batches.split.targets[where]
         if batches.augmentation:
             image, mask = batches.augmentation(image, mask, batches.seed, epoch, batches.split.samples[where])
-        shown = (255 * image[0].clamp(0, 1)).byte().permute(1, 2, 0).squeeze(-1)
-        pictures.append(shown.numpy())
+        images += pictures(image)
         masks.append(mask[0].numpy() > 0)
-    return pictures, masks
+    return outlines([f"epoch {epoch + 1}" for epoch in range(epochs)], images, masks)
 
 
-def overlay_figure(cases: pd.DataFrame, maps: Tensor, data: Data) -> Figure:
-    """The test images of ``chosen_cases``, a row for each case, with true and predicted outlines."""
-    rows, place = list(cases.itertuples()), {sample: i for i, sample in enumerate(data.test.samples)}
-    truths = [data.truth(row.sample) for row in rows]
-    predictions = [at_size(maps[place[row.sample]], t.shape) > 0.5 for row, t in zip(rows, truths, strict=True)]
-    notes = ["" if truth.any() else ", nothing to find" for truth in truths]
-    titles = [f"{r.case}: {r.image}\nDice {r.dice:.3f}{note}" for r, note in zip(rows, notes, strict=True)]
-    pictures = [data.picture(row.sample) for row in rows]
-    columns = int((cases["case"] == "worst").sum())
-    title = "Worst, median and best test images"
-    return plot_overlays(pictures, truths, predictions, titles, title=title, columns=columns)
+def outlined(data: Data, part: Split, count: int) -> pd.DataFrame:
+    """``count`` images of a part, evenly spaced, with their true masks: a table of ``outlines``."""
+    samples = [part.samples[i] for i in np.linspace(0, len(part) - 1, count).astype(int)]
+    names, images = [data.names[i] for i in samples], [data.picture(i) for i in samples]
+    return outlines(names, images, [data.truth(i) for i in samples]).assign(sample=samples)
+
+
+def overlays(cases: pd.DataFrame, maps: Tensor, data: Data) -> pd.DataFrame:
+    """The rows of ``chosen_cases`` with what ``plot_overlays`` draws: title, image, true and predicted mask."""
+    rows, place = [], {sample: i for i, sample in enumerate(data.test.samples)}
+    for case in cases.itertuples():
+        truth = data.truth(case.sample)
+        predicted = at_size(maps[place[case.sample]], truth.shape) > 0.5
+        note = "" if truth.any() else ", nothing to find"
+        cells = {"image": in_grey(data.picture(case.sample)), "truth": truth, "predicted": predicted}
+        title = f"{case.case}: {case.image}\nDice {case.dice:.3f}{note}"
+        rows.append({"title": title, **{name: smaller(cell) for name, cell in cells.items()}})
+    return cases.rename(columns={"image": "name"}).reset_index(drop=True).join(pd.DataFrame(rows))
 
 
 def at_size(logits: Tensor, shape: tuple[int, int]) -> np.ndarray:

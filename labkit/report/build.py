@@ -10,8 +10,9 @@ from labkit.errors import RequestError
 from labkit.labs import LABS
 from labkit.labs.analysis import known
 from labkit.paths import runs_root
-from labkit.report.document import BRIEF, FULL, SHORTEST, document
+from labkit.report.document import document
 from labkit.report.render import page_count, render
+from labkit.report.sections import BRIEF, FULL, SHORTEST
 from labkit.report.settings import make_forms, read_settings
 from labkit.results.finished import FinishedRun, find_runs, open_runs
 

@@ -1,27 +1,23 @@
 """One Markdown source for the whole report: what was asked, each lab, the comparison, problems, how to repeat it."""
 
 import functools
-import io
 import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from labkit.files import write_atomic
-from labkit.labs import analysis
+from labkit.labs import run_tables
 from labkit.labs.common import experiment_files, read_experiment
 from labkit.report import markdown as md
-from labkit.report.sections import BRIEF, FIGURE_FORMATS, FULL, SHORTEST, lab_section, lab_text, results_sentence
+from labkit.report.sections import FULL, SHORTEST, lab_section, lab_text, results_sentence
 from labkit.report.settings import LAB_PLACES, PLACES, Settings, paragraphs
-from labkit.results import compare, plots, run_plots, run_words
+from labkit.results import compare, run_plots, run_words
 from labkit.results.claims import claims_table
+from labkit.results.figures import FORMATS, Drawing, Plot
 from labkit.results.finished import FinishedRun, hardware
-from labkit.results.notebook import TIMELESS
 from labkit.running.request import find_notebook, notebook_defaults
 
 Runs = Sequence[FinishedRun]
@@ -44,7 +40,6 @@ def main_runs(runs: Runs) -> list[FinishedRun]:
 
 def document(runs: Runs, left_out: pd.DataFrame, settings: Settings, folder: Path, out: Path, detail: int) -> str:
     """The Markdown of the report on ``runs``; the student's paragraphs come from ``folder``, figures go to ``out``."""
-    plots.use_style()
     shown = main_runs(runs)
     own = functools.partial(paragraphs, folder, figures=out / "figures")
     say = {name: own(name, level=2) for name in PLACES}
@@ -114,7 +109,7 @@ def machines(runs: Runs) -> str:
 
 def comparison(runs: Runs, text: str, out: Path, detail: int) -> str:
     """All runs side by side: cost, scores over seeds, effects of changes, and the reports' numbers."""
-    costs = analysis.costs(runs)
+    costs = run_tables.costs(runs)
     columns = ["lab", "network", "parameters", "input", "minutes", "test score"]
     formats = {"parameters": "count", "minutes": "minutes"}
     parts = ["# Comparison\n", text, "Cost and score of each network; scores of different labs are different things.\n"]
@@ -130,7 +125,7 @@ def scores_part(runs: Runs, out: Path, detail: int) -> str:
     said = run_words.seeds(groups)
     parts = ["## Scores and seeds\n", said.replace("`", "")]
     if detail == FULL:
-        save(run_plots.plot_scores(groups), out, "scores")
+        draw(run_plots.plot_scores, groups, out, "scores")
         caption = "Test scores with 95 % intervals; one panel a question, since only those may be compared."
         alt = "; ".join(f"{g['label']}: {g['mean']:.3f} (n = {g['n']})" for _, g in groups.iterrows())
         parts.append("\n" + md.figure("scores.png", caption, f"Test scores. {alt}.", "scores"))
@@ -142,7 +137,7 @@ def effects_part(runs: Runs, out: Path) -> str:
     effects = compare.effects(runs)
     parts = ["## What each change did\n", run_words.effects(effects).replace("`", ""), ""]
     if len(effects):
-        save(run_plots.plot_effects(effects), out, "effects")
+        draw(run_plots.plot_effects, effects, out, "effects")
         caption = "Change of the test score against the recipe run most often, with 95 % interval."
         parts.append(md.figure("effects.png", caption, run_words.effects(effects).replace("`", ""), "effects"))
         shown = effects[["change", "against", "difference", "low", "high", "images", "seeds"]]
@@ -161,7 +156,7 @@ def claims_part(runs: Runs) -> str:
     tried = claims[claims["verdict"] != "not run"]
     if len(tried):
         columns = ["report", "quantity", "reported", "ours", "sd", "n", "verdict", "remark"]
-        formats = dict.fromkeys(("reported", "ours", "sd"), "score")
+        formats = dict.fromkeys(("reported", "ours", "sd"), "loss")
         parts.append(md.table(tried[columns], "Numbers of the reports, and ours.", "claims", **formats))
     return "\n".join(parts)
 
@@ -233,14 +228,7 @@ def references(runs: Runs) -> str:
     return "# References\n\n" + "\n".join(f"{i}. {entry}" for i, entry in enumerate(sorted(found), start=1)) + "\n"
 
 
-def save(plot: Figure | Axes, out: Path, name: str) -> None:
-    """Write a figure of the report's own in the formats that the documents take."""
-    drawn = plot if isinstance(plot, Figure) else plot.figure
-    for form in FIGURE_FORMATS:
-        content = io.BytesIO()
-        drawn.savefig(content, format=form, metadata=TIMELESS.get(form))
-        write_atomic(out / "figures" / f"{name}.{form}", content.getvalue())
-    plt.close(drawn)
-
-
-__all__ = ["BRIEF", "FULL", "SHORTEST", "document", "main_runs"]
+def draw(plot: Plot, table: pd.DataFrame, out: Path, name: str) -> None:
+    """Draw a figure of the report's own in the formats that the documents take."""
+    for form, content in Drawing(plot, table, {}, "").rendered(FORMATS).items():
+        write_atomic(out / "figures" / f"{name}.{form}", content)

@@ -1,21 +1,15 @@
 """Pieces of Markdown: text that stays text, tables and figures with captions and names to refer to."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from labkit.results.notebook import FORMATTERS
 from labkit.results.words import name_of
 
-FORMATS: dict[str, Callable[[Any], str]] = {
-    "percent": lambda value: f"{100 * value:.2f} %",
-    "score": lambda value: f"{value:.4f}",
-    "points": lambda value: f"{100 * value:+.2f}",
-    "short": lambda value: f"{value:.3g}",
-    "minutes": lambda value: f"{value:.1f}",
-    "count": lambda value: f"{value:,.0f}",
-}
+FORMATS = FORMATTERS | {"points": lambda value: f"{100 * value:+.2f}", "minutes": lambda value: f"{value:.1f}"}
 
 
 def plain(text: Any) -> str:
@@ -41,8 +35,7 @@ def heading_of(column: str) -> str:
 def table(frame: pd.DataFrame, caption: str, name: str, **formats: str) -> str:
     """A pipe table with caption, to be referred to as ``[](#tbl-NAME)``; columns with a format are right-aligned.
 
-    A format is percent, score, points, short, minutes, count, or ``code`` or ``raw`` for text that is Markdown
-    already. What is missing is a dash.
+    A format is a name of FORMATS, or ``code``, or ``raw`` for text that is Markdown already. What is missing is a dash.
     """
     columns = [_column(frame[column], formats.get(str(column), "")) for column in frame]
     right = [formats.get(str(c), "") in FORMATS or pd.api.types.is_numeric_dtype(frame[c]) for c in frame]

@@ -12,10 +12,10 @@ from labkit.files import write_atomic
 from labkit.labs import lab_of
 from labkit.report import markdown as md
 from labkit.results import tables, words
+from labkit.results.figures import FORMATS
 from labkit.results.finished import FinishedRun
 
 TEXTS = Path(__file__).parent / "texts"
-FIGURE_FORMATS = ("png", "pdf", "svg")
 LARGEST_FIGURE = 20_000_000  # bytes; a run folder may come from anywhere
 SENTENCES = 400  # characters of a description that is short enough to stand in the text as well
 FULL, BRIEF, SHORTEST = 2, 1, 0  # how much is said
@@ -128,8 +128,7 @@ def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> st
     if detail == FULL:
         progress = tables.progress_table(run.history, run.metric)
         formats = tables.progress_formats(run.metric)
-        kinds = {name: {"loss": "score", "rate": "short"}.get(kind, kind) for name, kind in formats.items()}
-        parts.append(md.table(progress, "Training progress.", f"{number}-progress", **kinds))
+        parts.append(md.table(progress, "Training progress.", f"{number}-progress", **formats))
     return "\n".join(parts)
 
 
@@ -148,7 +147,7 @@ def results_part(run: FinishedRun) -> str:
         if r.value is not None
     ]
     shown = pd.DataFrame(rows)
-    formats = dict.fromkeys(("value", "from", "to"), "score") | {"n": "count"}
+    formats = dict.fromkeys(("value", "from", "to"), "loss") | {"n": "count"}
     caption = "Test scores with 95 % intervals over test images."
     parts = [results_sentence(run), md.table(shown, caption, f"{number}-results", **formats)]
     if run.has_table("tables/reported"):
@@ -165,7 +164,7 @@ def reported_part(run: FinishedRun, reported: pd.DataFrame) -> str:
     if not len(told):
         return "No number of this run is put beside a published one.\n"
     columns = ["report", "quantity", "reported", "ours", "verdict"]
-    formats = {"reported": "score", "ours": "score"}
+    formats = {"reported": "loss", "ours": "loss"}
     caption = "Reported against reproduced, in this run."
     return md.table(told[columns], caption, f"{run.manifest.notebook[:2]}-reported", **formats)
 
@@ -189,7 +188,7 @@ def worst_and_best(run: FinishedRun, number: str, most: int = 4) -> str:
     frame = run.table("per_image").sort_values("dice")
     ends = pd.concat([frame.head(most), frame.tail(most)]).drop_duplicates("image")
     columns = [name for name in ("image", "dice", "iou", "precision", "recall", "true_share") if name in ends]
-    formats = dict.fromkeys(columns[1:], "score") | {"true_share": "percent"}
+    formats = dict.fromkeys(columns[1:], "loss") | {"true_share": "percent"}
     shown = ends[columns].rename(columns={"true_share": "true share"})
     formats["true share"] = formats.pop("true_share")
     return md.table(shown, "The test images with the lowest and the highest Dice.", f"{number}-images", **formats)
@@ -219,7 +218,7 @@ def _width(run: FinishedRun, name: str) -> int:
 
 def copy_figure(source: Path, name: str, target: Path, new_name: str) -> None:
     """Copy the three files of a figure; RequestError for an oversized one."""
-    for form in FIGURE_FORMATS:
+    for form in FORMATS:
         path = source / f"{name}.{form}"
         if path.stat().st_size > LARGEST_FIGURE:
             raise RequestError(f"{path} is larger than {LARGEST_FIGURE:,} bytes: run it again.")

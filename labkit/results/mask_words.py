@@ -173,9 +173,9 @@ def costs(costs: pd.DataFrame) -> str:
     return f"Measured here, {a['model']} has, against {b['model']}: {listed}."
 
 
-def outlines(names: list[str], shares: np.ndarray, what: str) -> str:
-    """Images with the outline of their masks."""
-    listed = ", ".join(f"{name} ({100 * share:.1f} %)" for name, share in zip(names, shares, strict=True))
+def outlines(table: pd.DataFrame, what: str) -> str:
+    """The table of ``picture_tables.outlines``."""
+    listed = ", ".join(f"{row.title} ({100 * row.share:.1f} %)" for row in table.itertuples())
     return f"{what} with the outline of the true mask; in brackets its share of the pixels: {listed}."
 
 

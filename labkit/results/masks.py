@@ -4,8 +4,7 @@ True outlines are yellow and solid, predicted ones red and dashed; what was miss
 Yellow is much lighter than red, so that a grey print and a colour-blind reader tell them apart.
 """
 
-from collections.abc import Iterator, Sequence
-
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,12 +14,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from labkit.results.plots import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, axes_for
+from labkit.results.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    LINES,
+    ORANGE,
+    RED,
+    SKY,
+    YELLOW,
+    axes_for,
+    figure_size,
+    grid,
+    legend_below_axes,
+    panels,
+)
 from labkit.results.words import name_of
 
-YELLOW = "#F0E442"
 TRUE, PREDICTED = YELLOW, RED
-LARGEST = 256  # pixels: what is drawn need not be sharper
 LEGEND = [
     Line2D([], [], color=TRUE, lw=2, label="true outline"),
     Line2D([], [], color=PREDICTED, lw=2, ls="--", label="predicted outline"),
@@ -29,33 +40,8 @@ LEGEND = [
 ]
 
 
-def smaller(image: np.ndarray) -> np.ndarray:
-    """Every k-th pixel of an image (H, W, …), so that no side is above LARGEST."""
-    step = -(-max(image.shape[:2]) // LARGEST)
-    return image[::step, ::step]
-
-
-def grid(
-    count: int, columns: int, title: str, legend: Sequence = (), side: float = 1.9
-) -> tuple[Figure, Iterator[Axes]]:
-    """A figure with ``count`` empty places for pictures, a title and a legend below; and its axes, one by one."""
-    rows = -(-count // columns)
-    figure, places = plt.subplots(
-        rows, columns, figsize=(side * columns, (side + 0.25) * rows + 0.35 + 0.3 * bool(legend)), squeeze=False
-    )
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    for ax in places.flat:
-        ax.axis("off")
-    if legend:
-        figure.legend(
-            handles=list(legend), loc="outside lower center", ncols=len(legend), facecolor="#909090", frameon=True
-        )
-    return figure, iter(places.flat)
-
-
-def show(ax: Axes, image: np.ndarray, grey: bool = False) -> None:
-    """Draw an image (H, W) or (H, W, 3) uint8; ``grey`` takes its colours away."""
-    image = image.mean(axis=-1) if grey and image.ndim == 3 else image
+def show(ax: Axes, image: np.ndarray) -> None:
+    """Draw an image (H, W) or (H, W, 3) uint8."""
     ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
 
@@ -72,73 +58,61 @@ def fill(ax: Axes, mask: np.ndarray, colour: str) -> None:
     ax.imshow(cover, interpolation="nearest")
 
 
-def plot_outlines(
-    images: Sequence[np.ndarray], masks: Sequence[np.ndarray], titles: Sequence[str], *, title: str, columns: int = 6
-) -> Figure:
-    """Images (H, W) or (H, W, 3) uint8 with the outline of their true masks (H, W) bool."""
-    figure, places = grid(len(images), columns, title, LEGEND[:1])
-    for ax, image, mask, name in zip(places, images, masks, titles, strict=False):
-        show(ax, smaller(image))
-        outline(ax, smaller(mask), TRUE)
-        ax.set_title(name, fontsize=9, loc="center")
+def plot_outlines(table: pd.DataFrame, *, title: str, columns: int = 6) -> Figure:
+    """Pictures with the outline of their true masks: columns ``title``, ``image`` and ``mask``."""
+    figure, places = grid(len(table), columns, title=title, side=1.9, legend=LEGEND[:1])
+    for ax, row in zip(places, table.itertuples(), strict=False):
+        show(ax, row.image)
+        outline(ax, row.mask, TRUE)
+        ax.set_title(row.title, fontsize="small", loc="center")
     return figure
 
 
-def plot_overlays(
-    images: Sequence[np.ndarray],
-    truths: Sequence[np.ndarray],
-    predictions: Sequence[np.ndarray],
-    titles: Sequence[str],
-    *,
-    title: str,
-    columns: int = 4,
-) -> Figure:
-    """Images in grey with both outlines, and with what was missed and what is false filled; masks (H, W) bool."""
-    figure, places = grid(len(images), columns, title, LEGEND, side=2.3)
-    for ax, image, truth, predicted, name in zip(places, images, truths, predictions, titles, strict=False):
-        truth, predicted = smaller(truth), smaller(predicted)
-        show(ax, smaller(image), grey=True)
-        fill(ax, truth & ~predicted, TRUE)
-        fill(ax, predicted & ~truth, PREDICTED)
-        outline(ax, truth, TRUE)
-        outline(ax, predicted, PREDICTED, "--")
-        ax.set_title(name, fontsize=9, loc="center")
+def plot_overlays(table: pd.DataFrame, *, title: str) -> Figure:
+    """Pictures with both outlines, and with what was missed and what is false filled; a row for each case.
+
+    Columns ``case``, ``title``, ``image`` (best in grey), and the masks ``truth`` and ``predicted``.
+    """
+    columns = int(table["case"].value_counts().max())
+    figure, places = grid(len(table), columns, title=title, side=2.3, legend=LEGEND)
+    for ax, row in zip(places, table.itertuples(), strict=False):
+        show(ax, row.image)
+        fill(ax, row.truth & ~row.predicted, TRUE)
+        fill(ax, row.predicted & ~row.truth, PREDICTED)
+        outline(ax, row.truth, TRUE)
+        outline(ax, row.predicted, PREDICTED, "--")
+        ax.set_title(row.title, fontsize="small", loc="center")
     return figure
 
 
-def plot_volumes(slices: pd.DataFrame, limit: float) -> Figure:
+def plot_volumes(slices: pd.DataFrame, *, limit: float) -> Figure:
     """Where patients begin: columns ``slice``, ``change`` (to the slice before), ``group``, ``share`` (liver, 0…1).
 
     Above, the change that cut the volumes, with the ``limit``; below, how much of each slice is liver.
     """
-    figure, (above, below) = plt.subplots(2, 1, figsize=(8, 4.4), sharex=True)
+    figure, (above, below) = plt.subplots(2, 1, figsize=figure_size(8, 4.4), sharex=True)
     above.vlines(slices["slice"], 0, slices["change"], color=BLUE, lw=1.2)
-    above.axhline(limit, color=RED, ls="--", lw=1, label=f"limit: {limit:.1f}")
+    above.axhline(limit, color=ORANGE, ls="--", label=f"limit: {limit:.1f}")
     above.set(ylabel="change (grey values)", title="Change to the slice before")
     above.legend(loc="upper right")
-    for (name, part), colour, style in zip(
-        slices.groupby("group", sort=False),
-        (BLUE, ORANGE, GREEN, PURPLE, SKY, RED) * 20,
-        ("-", "--", ":") * 40,
-        strict=False,
-    ):
-        below.plot(part["slice"], 100 * part["share"], color=colour, ls=style, lw=2, label=name)
+    for (name, part), look in zip(slices.groupby("group", sort=False), LINES * 20, strict=False):
+        below.plot(part["slice"], 100 * part["share"], color=look["color"], ls=look["ls"], label=name)
     below.set(xlabel="slice number in train", ylabel="liver (% of the pixels)")
-    below.set_ylim(0, 130 * slices["share"].max() or 1)  # room for the legend
+    below.set_ylim(0, None)
     if slices["group"].nunique() <= 6:
-        below.legend(ncols=3, loc="upper right")
+        legend_below_axes(below)
     return figure
 
 
-def plot_score_spread(table: pd.DataFrame, pooled: float, *, metric: str = "dice", ax: Axes | None = None) -> Axes:
+def plot_score_spread(table: pd.DataFrame, *, pooled: float, metric: str = "dice", ax: Axes | None = None) -> Axes:
     """How many images have which score, with the mean over images and the ``pooled`` score of all pixels together."""
     ax = axes_for(ax, 6.0, 3.0)
     ax.hist(table[metric], bins=np.linspace(0, 1, 41), color=SKY, edgecolor="white")
-    ax.axvline(table[metric].mean(), color=BLUE, lw=2, label=f"mean over images {table[metric].mean():.3f}")
-    ax.axvline(pooled, color=RED, lw=2, ls="--", label=f"pooled pixels {pooled:.3f}")
+    ax.axvline(table[metric].mean(), color=BLUE, label=f"mean over images {table[metric].mean():.3f}")
+    ax.axvline(pooled, color=BLACK, ls="--", label=f"pooled pixels {pooled:.3f}")
     low = min(max(0.0, np.floor(10 * table[metric].min()) / 10), 0.9)
     ax.set(xlabel=name_of(metric), ylabel="test images", xlim=(low, 1), title=f"{name_of(metric)} image by image")
-    ax.legend(loc="upper left")
+    legend_below_axes(ax)
     return ax
 
 
@@ -146,8 +120,16 @@ def plot_score_against_size(table: pd.DataFrame, *, ax: Axes | None = None) -> A
     """Dice of each image against how much of it is truly foreground; one marker a group, up to six of them."""
     ax = axes_for(ax, 6.0, 3.4)
     groups = list(table.groupby("group", sort=True)) if table["group"].nunique() <= 6 else [("test images", table)]
-    for (name, part), colour, marker in zip(groups, (BLUE, RED, GREEN, ORANGE, PURPLE, SKY), "os^DvP", strict=False):
-        ax.scatter(100 * part["true_share"], part["dice"], s=22, color=colour, marker=marker, label=name, alpha=0.8)
+    for (name, part), look in zip(groups, LINES, strict=False):
+        look = {"color": look["color"], "marker": look["marker"]}
+        ax.scatter(
+            100 * part["true_share"],
+            part["dice"],
+            s=mpl.rcParams["lines.markersize"] ** 2,
+            label=name,
+            alpha=0.8,
+            **look,
+        )
     ax.set(xlabel="true foreground (% of the pixels)", ylabel="Dice", title="Dice against size")
     if len(groups) > 1:
         ax.legend(loc="lower right")
@@ -157,51 +139,38 @@ def plot_score_against_size(table: pd.DataFrame, *, ax: Axes | None = None) -> A
 def plot_thresholds(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Mean Dice, precision and recall by threshold: columns ``threshold``, ``dice``, ``precision``, ``recall``."""
     ax = axes_for(ax, 6.0, 3.2)
-    styles = {"dice": (BLUE, "-"), "precision": (RED, "--"), "recall": (GREEN, ":")}
-    for name, (colour, style) in styles.items():
-        ax.plot(curve["threshold"], curve[name], color=colour, ls=style, lw=2, label=name_of(name))
-    best = curve.loc[curve["dice"].idxmax()]
-    ax.plot(best["threshold"], best["dice"], "o", ms=9, mfc="none", mec="black")
-    ax.annotate(
-        f"best {best['threshold']:.2f}",
-        (best["threshold"], best["dice"]),
-        (0, -14),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        fontsize=9,
-    )
-    ax.axvline(0.5, color="#666666", lw=0.8)
+    for name, look in zip(("dice", "precision", "recall"), LINES, strict=False):
+        ax.plot(curve["threshold"], curve[name], color=look["color"], ls=look["ls"], label=name_of(name))
+    best, size = curve.loc[curve["dice"].idxmax()], 2 * mpl.rcParams["lines.markersize"]
+    label = f"best Dice, at {best['threshold']:.2f}"
+    ax.plot(best["threshold"], best["dice"], "o", ms=size, mfc="none", mec="black", label=label)
+    ax.axvline(0.5, color=GREY, lw=0.8)
     ax.set(xlabel="threshold on the probability", ylabel="mean over images", title="What the threshold trades")
-    ax.legend(loc="lower center", ncols=3)
+    legend_below_axes(ax)
     return ax
 
 
 def plot_sigmoids(curves: pd.DataFrame) -> Figure:
     """Loss and gradient of a foreground pixel by its logit: columns ``sigmoids``, ``logit``, ``loss``, ``gradient``."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
-    for (count, part), colour, style in zip(curves.groupby("sigmoids"), (BLUE, RED), ("-", "--"), strict=True):
-        label = "one sigmoid" if count == 1 else "two sigmoids"
-        left.plot(part["logit"], part["loss"], color=colour, ls=style, lw=2, label=label)
-        right.plot(part["logit"], -part["gradient"], color=colour, ls=style, lw=2, label=label)
+    figure, (left, right) = panels(2, 9, 3.2)
+    for (count, part), look in zip(curves.groupby("sigmoids"), LINES, strict=False):
+        look = {"color": look["color"], "ls": look["ls"], "label": "one sigmoid" if count == 1 else "two sigmoids"}
+        left.plot(part["logit"], part["loss"], **look)
+        right.plot(part["logit"], -part["gradient"], **look)
     left.set(xlabel="logit of a foreground pixel", ylabel="cross-entropy (nats)", title="Loss")
     right.set(xlabel="logit of a foreground pixel", ylabel="pull towards the truth", title="Gradient")
-    left.legend()
+    legend_below_axes(left)
     return figure
 
 
-def plot_rivals(histories: dict[str, pd.DataFrame], name: str = "dice") -> Figure:
-    """Validation score of several trainings, by epoch and by seconds of training."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
-    for (model, table), colour, style, marker in zip(
-        histories.items(), (BLUE, RED, GREEN), ("-", "--", ":"), "os^", strict=False
-    ):
-        left.plot(table["epoch"], table[f"val_{name}"], color=colour, ls=style, marker=marker, ms=4, label=model)
-        right.plot(
-            table["seconds"].cumsum(), table[f"val_{name}"], color=colour, ls=style, marker=marker, ms=4, label=model
-        )
-    left.set(xlabel="epoch", ylabel=f"validation {name_of(name)}", title="By epoch")
+def plot_rivals(histories: pd.DataFrame, *, metric: str) -> Figure:
+    """Validation score of several trainings, by epoch and by seconds: their histories, and a column ``model``."""
+    figure, (left, right) = panels(2, 9, 3.2, sharey=True)
+    for (model, table), look in zip(histories.groupby("model", sort=False), LINES, strict=False):
+        left.plot(table["epoch"], table[f"val_{metric}"], label=model, **look)
+        right.plot(table["seconds"].cumsum(), table[f"val_{metric}"], label=model, **look)
+    left.set(xlabel="epoch", ylabel=f"validation {name_of(metric)}", title="By epoch")
     left.xaxis.get_major_locator().set_params(integer=True)
-    right.set(xlabel="seconds of training", title="By time")
-    left.legend(loc="lower right")
+    right.set(xlabel="seconds of training", ylabel=f"validation {name_of(metric)}", title="By time")
+    legend_below_axes(left)
     return figure

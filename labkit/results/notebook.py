@@ -1,37 +1,28 @@
 """What a notebook says and shows: source code, the banner of a run, figures and tables that are kept as they appear."""
 
 import inspect
-import io
 from collections.abc import Callable
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import Image, Markdown, display
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from labkit.data.sources import Source
 from labkit.files import write_atomic
+from labkit.results import figures
 from labkit.results.run import Run
 
-FORMATS = ("png", "pdf", "svg")
-TIMELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same figure is the same file
-MARKS = {
-    "sample": "sample data, not the real data set",
-    "official": "not the published data set",
-    "mixed": "in part sample data",
-}
 FORMATTERS: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: f"{100 * value:.2f} %",
     "loss": lambda value: f"{value:.4f}",
     "short": lambda value: f"{value:.3g}",
     "rate": lambda value: f"{value:.2g}",
     "count": lambda value: f"{value:,.0f}",
+    "number": lambda value: f"{value:.4g}",
 }
 
 
@@ -60,29 +51,18 @@ def banner(run: Run, source: Source) -> None:
     )
 
 
-def figure(run: Run, name: str, plot: Figure | Axes, data: pd.DataFrame, alt: str) -> None:
-    """Show a figure and keep it: ``figures/NAME.{png,pdf,svg}``, its numbers as CSV and its description for the blind.
+def figure(run: Run, name: str, plot: figures.Plot, data: pd.DataFrame, alt: str, /, **options: Any) -> None:
+    """Show a figure and keep it: ``figures/NAME.{png,pdf,svg}``, its table as CSV and its description for the blind.
 
-    A figure of anything but the published data says so in its corner.
+    ``plot`` draws ``data`` with ``options``, all that ``labkit figure`` needs to draw it again. A figure of anything
+    but the published data says so in its corner.
     """
-    drawn = plot if isinstance(plot, Figure) else plot.figure
-    source = run.manifest["data"]
-    if not (source["verified"] or source.get("complete")):
-        drawn.supxlabel(MARKS[source["kind"]], x=0.99, ha="right", fontsize=7, color="#666666")
-    folder = run.folder / "figures"
-    for form in FORMATS:
-        content = io.BytesIO()
-        drawn.savefig(content, format=form, metadata=TIMELESS.get(form))
-        write_atomic(folder / f"{name}.{form}", content.getvalue())
-    write_atomic(folder / f"{name}.csv", data.to_csv(index=False, lineterminator="\n"))
-    write_atomic(folder / f"{name}.alt.txt", alt + "\n")
-    width = round(drawn.get_size_inches()[0] * 96)
-    plt.close(drawn)
-    display(Image((folder / f"{name}.png").read_bytes(), width=width, alt=alt))
+    picture = figures.save(run.folder / "figures", name, plot, data, alt, figures.mark_of(run.manifest), **options)
+    display(Image(picture, retina=True, alt=alt))  # it has twice as many dots as it is shown with
 
 
 def table(run: Run, name: str, frame: pd.DataFrame, **formats: str) -> None:
-    """Show a table and keep it as ``tables/NAME.{csv,tex}``; a format is percent, loss, short, rate or count."""
+    """Show a table and keep it as ``tables/NAME.{csv,tex}``; a format is a name of FORMATTERS."""
     formatters = {column: FORMATTERS[kind] for column, kind in formats.items()}
     write_atomic(run.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     texts = {"subset": [c for c in frame if c not in formats and not pd.api.types.is_numeric_dtype(frame[c])]}

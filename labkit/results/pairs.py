@@ -1,6 +1,6 @@
 """Lab 5: figures, results and sentences of digits on photos, where every pixel has one of 2·K classes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,8 +11,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from labkit.results.masks import YELLOW, fill, grid, show
-from labkit.results.plots import BLUE, RED, SKY, axes_for
+from labkit.results.masks import fill, show
+from labkit.results.plots import draw_matrix
+from labkit.results.style import BLUE, RED, SKY, YELLOW, axes_for, beside, figure_size, grid, legend_below, panels
 from labkit.results.words import percent
 from labkit.training.metrics import bootstrap
 
@@ -46,71 +47,61 @@ def pair_results(
     return results
 
 
-def plot_pairs(images: np.ndarray, maps: np.ndarray, names: Sequence[str], num_classes: int) -> Figure:
-    """Image (N, H, W, 3), mask of the digit, and class map (N, H, W) with its two classes written on it."""
-    figure, rows = plt.subplots(3, len(images), figsize=(1.35 * len(images), 4.6), squeeze=False)
-    colours = ListedColormap([YELLOW, SKY])
-    for column, (image, classes) in enumerate(zip(images, maps, strict=True)):
-        digit = classes < num_classes
-        for ax, picture, options in zip(
-            rows[:, column],
-            (image, digit, ~digit),
-            ({}, {"cmap": "gray"}, {"cmap": colours}),
-            strict=True,
-        ):
+def plot_pairs(table: pd.DataFrame) -> Figure:
+    """Digits on photos: columns ``image`` (H, W, 3), ``mask`` of the digit, and the classes ``digit`` and ``photo``."""
+    across = beside(len(table), 0.7)
+    blocks = -(-len(table) // across)
+    size = figure_size(1.35 * across, 4.6 * blocks, least=0.6)
+    figure, places = plt.subplots(3 * blocks, across, figsize=size, squeeze=False)
+    for ax in places.flat:
+        ax.set(xticks=[], yticks=[], frame_on=False)
+        ax.grid(visible=False)
+    for i, row in enumerate(table.itertuples()):
+        column = places[3 * (i // across) :, i % across]
+        shown = ((row.image, {}), (row.mask, {"cmap": "gray"}), (~row.mask, {"cmap": ListedColormap([YELLOW, SKY])}))
+        for ax, (picture, options) in zip(column, shown, strict=False):
             ax.imshow(picture, interpolation="nearest", **options)
-            ax.set(xticks=[], yticks=[])
-            ax.grid(visible=False)
-        rows[2, column].set_xlabel(f"{names[classes.min()]} on {names[classes.max()]}", fontsize=9)
-    for ax, label in zip(rows[:, 0], ("image", "mask of the digit", "class map"), strict=True):
+        column[2].set_xlabel(f"{row.digit} on {row.photo}", fontsize="small")
+    for ax, label in zip(places[:, 0], ("image", "mask of the digit", "class map") * blocks, strict=True):
         ax.set_ylabel(label)
-    legend = [Patch(color=YELLOW, label="class of the digit"), Patch(color=SKY, label="class of the photo")]
-    figure.legend(handles=legend, loc="outside lower center", ncols=2)
-    figure.suptitle("Digits on photos: what the network gets, and what it shall say", x=0.01, ha="left", fontsize=11)
+    legend_below(
+        figure, [Patch(color=YELLOW, label="class of the digit"), Patch(color=SKY, label="class of the photo")]
+    )
+    figure.suptitle("Digits on photos: what the network gets, and what it shall say", x=0.01, ha="left")
     return figure
 
 
-def plot_pair_errors(
-    cases: pd.DataFrame, images: np.ndarray, truth: np.ndarray, said: np.ndarray, num_classes: int, columns: int = 4
-) -> Figure:
-    """Rows of ``cases`` as grey images (M, H, W, 3) uint8; wrong pixels are filled by the kind of mistake."""
+def plot_pair_errors(cases: pd.DataFrame) -> Figure:
+    """Test images in grey, a row for each case; wrong pixels are filled by the kind of mistake.
+
+    Columns ``image``, the masks ``wrong_source`` and ``wrong_class``, and those of the table of scores with ``case``.
+    """
     legend = [
         Patch(color=WRONG_SOURCE, alpha=0.6, label="digit and photo confused"),
         Patch(color=WRONG_CLASS, alpha=0.6, label="wrong class"),
     ]
-    figure, places = grid(len(cases), columns, "Worst, median and best test images", legend, side=2.3)
-    for ax, row, image, true, answer in zip(places, cases.itertuples(), images, truth, said, strict=False):
-        show(ax, image, grey=True)
-        other = (true < num_classes) != (answer < num_classes)
-        fill(ax, other, WRONG_SOURCE)
-        fill(ax, ~other & (true != answer), WRONG_CLASS)
-        ax.set_title(
-            f"{row.case}: {row.digit} on {row.photo}\nsaid {row.said_digit} on {row.said_photo}, "
-            f"{100 * row.pixel_accuracy:.0f} %",
-            fontsize=8,
-            loc="center",
-        )
+    columns = int(cases["case"].value_counts().max())
+    figure, places = grid(len(cases), columns, title="Worst, median and best test images", side=2.3, legend=legend)
+    for ax, row in zip(places, cases.itertuples(), strict=False):
+        show(ax, row.image)
+        fill(ax, row.wrong_source, WRONG_SOURCE)
+        fill(ax, row.wrong_class, WRONG_CLASS)
+        said = f"said {row.said_digit} on {row.said_photo}, {100 * row.pixel_accuracy:.0f}\u00a0%"
+        ax.set_title(f"{row.case}: {row.digit} on {row.photo}\n{said}", fontsize="small", loc="center")
     return figure
 
 
-def plot_confusion_blocks(confusion: pd.DataFrame, num_classes: int) -> Figure:
-    """Two confusion matrices in percent of each true class: among the digits and among the photos."""
-    shares = 100 * confusion.div(confusion.sum(axis=1).clip(lower=1), axis=0)
-    figure, axes = plt.subplots(1, 2, figsize=(11, 5.2))
+def plot_confusion_blocks(confusion: pd.DataFrame, *, num_classes: int) -> Figure:
+    """Two confusion matrices in percent of each true class: among the digits and among the photos.
+
+    ``confusion`` counts pixels: a column ``true``, then one for each of the 2 · ``num_classes`` predicted classes.
+    """
+    counts = confusion.set_index("true")
+    shares = 100 * counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    figure, axes = panels(2, 11, 5.2)
     for ax, part, title in zip(axes, (slice(num_classes), slice(num_classes, None)), ("Digits", "Photos"), strict=True):
-        block = shares.iloc[part, part].to_numpy()
-        wrong = np.where(np.eye(len(block), dtype=bool), 0, block)
-        ax.imshow(wrong, cmap="Oranges", vmax=max(1.0, wrong.max()))
-        for (row, column), value in np.ndenumerate(block):
-            if value >= 0.5 and num_classes <= 20:
-                colour = "white" if row != column and value > 0.6 * wrong.max() else "black"
-                weight = "bold" if row == column else "normal"
-                ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color=colour, weight=weight)
-        names = shares.index[part]
-        ax.set_xticks(range(len(names)), names, rotation=0 if max(map(len, names)) < 4 else 90)
-        ax.set_yticks(range(len(names)), names)
+        draw_matrix(ax, shares.iloc[part, part], least=0.5, form="{:.0f}".format)
         ax.set(xlabel="predicted", ylabel="true", title=f"{title}: % of the pixels of a true class")
-        ax.grid(visible=False)
     return figure
 
 
@@ -119,9 +110,10 @@ def plot_limits(limits: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = axes_for(ax, 8.0, 3.0)
     own = limits["predictor"].str.startswith("this network")
     colours = [BLUE if mine else SKY for mine in own]
-    ax.barh(limits["predictor"], 100 * limits["pixel accuracy"], color=colours, edgecolor="white")
+    ax.barh(range(len(limits)), 100 * limits["pixel accuracy"], color=colours, edgecolor="white")
+    ax.set_yticks(range(len(limits)), limits["predictor"])
     for place, value in enumerate(limits["pixel accuracy"]):
-        ax.text(100 * value + 0.8, place, f"{100 * value:.1f}", va="center", fontsize=9)
+        ax.text(100 * value + 0.8, place, f"{100 * value:.1f}", va="center", fontsize="small")
     ax.invert_yaxis()
     ax.set(xlim=(0, 110), xlabel="pixel accuracy (%)", title="What limits the score")
     ax.grid(axis="y", visible=False)

@@ -1,10 +1,10 @@
 """Figures. Each function takes one tidy table, draws on ``ax`` (or on a new one) and returns it; none shows or saves.
 
-Colours are Okabe and Ito's, told apart by people with colour-blindness; where two series share axes they also
-differ in line style or marker, so that a grey print can be read.
+What else a figure needs are keyword options that JSON can hold, so that a figure is kept as the name of its function, a
+table and options, and drawn again from them (``figures``). Cells of a table may be pictures: uint8 or bool arrays.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,56 +13,45 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from torch import Tensor
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from labkit.results.style import (
+    BARS,
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LINES,
+    axes_for,
+    figure_size,
+    grid,
+    legend_above,
+    legend_below_axes,
+    panels,
+    use_style,
+)
 from labkit.results.words import name_of
 
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-STYLE = {
-    "figure.dpi": 100,
-    "savefig.dpi": 200,
-    "figure.constrained_layout.use": True,
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E5E5E5",
-    "legend.frameon": False,
-    "axes.prop_cycle": mpl.cycler(color=[BLUE, RED, GREEN, ORANGE, PURPLE, SKY]),
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "labkit",
-}
-
-
-def use_style() -> None:
-    """Set the workbook's look for all figures drawn from now on."""
-    mpl.rcParams.update(STYLE)
-
-
-def axes_for(ax: Axes | None, width: float = 5.0, height: float = 3.2) -> Axes:
-    """``ax``, or new axes of this size in inches."""
-    return ax if ax is not None else plt.subplots(figsize=(width, height))[1]
+__all__ = ["use_style"]  # for the notebooks, which draw with this module alone
 
 
 def _plain_log_ticks(axis: Axis) -> None:
-    """Label 1, 1.5, 2, 3, 5 and 7 of every decade, in plain numbers: scores often span less than one decade."""
-    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    """Label 1, 1.5, 2, 3, 5 and 7 of every decade in plain numbers, or round numbers if few of these are in sight."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)) if high > 4 * low else MaxNLocator(5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
-def plot_curve(history: pd.DataFrame, name: str, *, chosen: int | None = None, ax: Axes | None = None) -> Axes:
+def plot_curve(history: pd.DataFrame, *, name: str, chosen: int | None = None, ax: Axes | None = None) -> Axes:
     """Training and validation ``name`` (``loss`` or a metric) by epoch; ``chosen`` marks the epoch that is kept."""
     ax = axes_for(ax)
-    ax.plot(history["epoch"], history[f"train_{name}"], color=BLUE, marker="o", ms=4, label="training")
-    ax.plot(history["epoch"], history[f"val_{name}"], color=RED, marker="s", ms=4, ls="--", label="validation")
+    ax.plot(history["epoch"], history[f"train_{name}"], **LINES[0], label="training")
+    ax.plot(history["epoch"], history[f"val_{name}"], **LINES[1], label="validation")
     if chosen is not None:
         y = history.loc[history["epoch"] == chosen, f"val_{name}"].iloc[0]
-        ax.plot(chosen, y, marker="o", ms=12, mfc="none", mec="black", ls="none", label=f"chosen epoch {chosen}")
+        ring = {"marker": "o", "ms": 2.7 * mpl.rcParams["lines.markersize"], "mfc": "none", "mec": "black"}
+        ax.plot(chosen, y, ls="none", label=f"chosen epoch {chosen}", **ring)
     shown = name_of(name)
     ax.set_xlim(0.5, len(history) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -75,26 +64,28 @@ def plot_curve(history: pd.DataFrame, name: str, *, chosen: int | None = None, a
     return ax
 
 
-def plot_history(history: pd.DataFrame, metric: str, *, chosen: int | None = None) -> Figure:
+def plot_history(history: pd.DataFrame, *, metric: str, chosen: int | None = None) -> Figure:
     """Loss and metric by epoch, side by side."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
-    plot_curve(history, "loss", chosen=chosen, ax=left)
-    plot_curve(history, metric, chosen=chosen, ax=right)
+    figure, (left, right) = panels(2, 9, 3.2)
+    plot_curve(history, name="loss", chosen=chosen, ax=left)
+    plot_curve(history, name=metric, chosen=chosen, ax=right)
+    right.get_legend().remove()
+    legend_below_axes(left)
     return figure
 
 
 def plot_stops(
-    history: pd.DataFrame, factor: float, stops: Mapping[str, int | None], *, ax: Axes | None = None
+    history: pd.DataFrame, *, factor: float, stops: Mapping[str, int | None], ax: Axes | None = None
 ) -> Axes:
     """Losses by epoch, ``factor`` times the lowest validation loss so far, and the epoch where each rule stops."""
-    ax = plot_curve(history, "loss", ax=axes_for(ax, 7.0, 3.6))
+    ax = plot_curve(history, name="loss", ax=axes_for(ax, 7.0, 3.2))
     limit = factor * history["val_loss"].cummin()
-    ax.step(history["epoch"], limit, where="mid", color="#666666", lw=1, label=f"{factor:g} × lowest so far")
-    for (name, epoch), colour, style in zip(stops.items(), (ORANGE, GREEN), ("-", ":"), strict=False):
+    ax.step(history["epoch"], limit, where="mid", color=GREY, lw=1, label=f"{factor:g} × lowest so far")
+    for (name, epoch), colour, style in zip(stops.items(), (GREEN, BLACK), ("-.", ":"), strict=False):
         if epoch is not None:
-            ax.axvline(epoch, color=colour, ls=style, lw=2, label=f"stop: {name}")
+            ax.axvline(epoch, color=colour, ls=style, label=f"stop: {name}")
     ax.set_title("Where early stopping falls")
-    ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    legend_below_axes(ax)
     return ax
 
 
@@ -106,82 +97,87 @@ def plot_learning_rate(rates: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_class_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Images per class in each part: columns ``class``, then one column a part (train, validation, test)."""
-    ax = axes_for(ax, 7.0, 3.0)
-    parts = [name for name in counts.columns if name != "class"]
-    width = 0.8 / len(parts)
-    for i, (part, colour, hatch) in enumerate(zip(parts, (BLUE, ORANGE, GREEN), ("", "//", "xx"), strict=False)):
-        place = np.arange(len(counts)) + (i - (len(parts) - 1) / 2) * width
-        ax.bar(place, counts[part], width, color=colour, hatch=hatch, edgecolor="white", label=part)
-    ax.set_xticks(range(len(counts)), counts["class"])
-    ax.set(xlabel="class", ylabel="images", title="Images per class")
+def _grouped_bars(ax: Axes, table: pd.DataFrame, scale: float = 1) -> None:
+    """Bars side by side: the first column names the groups, each other column is a series, drawn ``scale`` times."""
+    series = table.columns[1:]
+    width = 0.8 / len(series)
+    for i, (name, look) in enumerate(zip(series, BARS, strict=False)):
+        place = np.arange(len(table)) + (i - (len(series) - 1) / 2) * width
+        ax.bar(place, scale * table[name], width, label=name, **look)
+    ax.set_xticks(range(len(table)), table.iloc[:, 0].astype(str))
     ax.grid(axis="x", visible=False)
-    ax.legend(ncols=len(parts), loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
+    legend_above(ax)
+
+
+def plot_class_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Images per class in each part: columns ``class``, then one column a part (training, validation, test)."""
+    ax = axes_for(ax, 7.0, 3.0)
+    ax.set(xlabel="class", ylabel="images", title="Images per class")
+    _grouped_bars(ax, counts)
     return ax
 
 
-def pictures(images: Tensor) -> np.ndarray:
-    """Images (N, C, H, W) uint8 as they are drawn, in [0, 1]: (N, H, W) if they are grey, (N, H, W, 3) in colour."""
-    shown = images.permute(0, 2, 3, 1).numpy() / 255
-    return shown[..., 0] if shown.shape[-1] == 1 else shown
+def plot_paired_bars(table: pd.DataFrame, *, title: str, ylabel: str, ax: Axes | None = None) -> Axes:
+    """Two or more bars a row: the first column names the row, each other column is a series of shares, in percent."""
+    ax = axes_for(ax, 7.0, 3.0)
+    ax.set(xlabel=table.columns[0], ylabel=ylabel, title=title)
+    _grouped_bars(ax, table, scale=100)
+    return ax
 
 
-def plot_images(images: np.ndarray, titles: Sequence[str], *, title: str, columns: int = 8) -> Figure:
-    """A grid of images (N, H, W) or (N, H, W, 3) in [0, 1], one title each."""
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.15 * columns, 1.4 * rows + 0.3), squeeze=False)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    for ax in axes.flat:
-        ax.axis("off")
-    for ax, image, title in zip(axes.flat, images, titles, strict=False):
-        ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        ax.set_title(title, fontsize=9, loc="center")
+def plot_images(table: pd.DataFrame, *, title: str, columns: int = 8) -> Figure:
+    """A grid of pictures: columns ``image``, (H, W) or (H, W, 3) uint8, and ``title``."""
+    figure, places = grid(len(table), columns, title=title, side=1.15)
+    for ax, row in zip(places, table.itertuples(), strict=False):
+        ax.imshow(row.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ax.set_title(row.title, fontsize="small", loc="center")
     return figure
 
 
-def plot_feature_maps(maps: dict[str, np.ndarray]) -> Figure:
-    """Named feature maps (H, W), each on its own grey scale with its range below: what a block adds to its input."""
-    figure, axes = plt.subplots(1, len(maps), figsize=(2.2 * len(maps), 2.7), squeeze=False)
-    for ax, (name, values) in zip(axes.flat, maps.items(), strict=True):
-        ax.imshow(values, cmap="gray", interpolation="nearest")
-        ax.set_title(name, loc="center")
-        ax.set(xticks=[], yticks=[], xlabel=f"{values.min():.2f} … {values.max():.2f}")
+def plot_feature_maps(maps: pd.DataFrame) -> Figure:
+    """Feature maps, each on its own grey scale with its range below: what a block adds to its input.
+
+    Columns ``map`` (its name), ``image`` (H, W) uint8, and the values of its black and its white, ``lowest`` and
+    ``highest``.
+    """
+    figure, axes = plt.subplots(1, len(maps), figsize=figure_size(2.2 * len(maps), 2.7, least=0.75), squeeze=False)
+    for ax, row in zip(axes.flat, maps.itertuples(), strict=True):
+        ax.imshow(row.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ax.set_title(row.map, loc="center")
+        ax.set(xticks=[], yticks=[], xlabel=f"{row.lowest:.2f} … {row.highest:.2f}")
         ax.grid(visible=False)
     return figure
 
 
 def plot_confusion(confusion: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """A confusion matrix of counts, true classes down, predicted across; mistakes are shaded, the diagonal is not.
+    """A confusion matrix of counts: a column ``true``, then one column for each predicted class.
 
-    Hits are a hundred times more frequent than mistakes, and one scale for both would show nothing but the diagonal.
+    Mistakes are shaded, the diagonal is not: hits are a hundred times more frequent, and one scale for both would show
+    nothing but the diagonal.
     """
     ax = axes_for(ax, 5.2, 4.8)
-    counts = confusion.to_numpy()
-    mistakes = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    ax.imshow(mistakes, cmap="Oranges", vmax=max(1, mistakes.max()))
-    size = 9 if len(counts) <= 12 else 5
-    for (row, column), count in np.ndenumerate(counts):
-        dark = row != column and count > 0.6 * mistakes.max()
-        weight = "bold" if row == column else "normal"
-        if count:
-            ax.text(
-                column,
-                row,
-                str(count),
-                ha="center",
-                va="center",
-                fontsize=size,
-                weight=weight,
-                color="white" if dark else "black",
-            )
-    ax.set_xticks(
-        range(len(counts)), confusion.columns, rotation=0 if max(map(len, map(str, confusion.columns))) < 4 else 90
-    )
-    ax.set_yticks(range(len(counts)), confusion.index)
+    matrix = confusion.set_index("true")
+    draw_matrix(ax, matrix, least=1, form="{:.0f}".format)
     ax.set(xlabel="predicted", ylabel="true", title="Confusion matrix: number of test images")
-    ax.grid(visible=False)
     return ax
+
+
+def draw_matrix(ax: Axes, matrix: pd.DataFrame, least: float, form: Callable[[float], str]) -> None:
+    """A square matrix with its numbers from ``least`` on written in their cells; what is off the diagonal is shaded."""
+    values = matrix.to_numpy()
+    wrong = np.where(np.eye(len(values), dtype=bool), 0, values)
+    ax.imshow(wrong, cmap="Oranges", vmax=max(1, wrong.max()))
+    letters = max(len(form(value)) for value in values.flat)
+    side = 72 / ax.figure.dpi * min(ax.bbox.size) / len(values)  # of a cell, in points
+    size = min(0.9 * mpl.rcParams["font.size"], side / (0.65 * max(letters, 2)))
+    for (row, column), value in np.ndenumerate(values):
+        if value >= least and size > 3:
+            dark = row != column and value > 0.6 * wrong.max()
+            look = {"weight": "bold" if row == column else "normal", "color": "white" if dark else "black"}
+            ax.text(column, row, form(value), ha="center", va="center", fontsize=size, **look)
+    ax.set_xticks(range(len(matrix.columns)), matrix.columns)
+    ax.set_yticks(range(len(matrix)), matrix.index)
+    ax.grid(visible=False)
 
 
 def plot_per_class(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -196,34 +192,12 @@ def plot_per_class(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         (percent["high"] - percent["accuracy"]).clip(lower=0),
     ]
     ax.errorbar(place, percent["accuracy"], errors, fmt="o", color=BLUE, capsize=3, label="ours, 95 % interval")
-    if "reported" in table:
-        ax.plot(place + 0.2, 100 * table["reported"], "x", color=RED, ms=7, label="reported")
-        ax.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
-    ax.set_xticks(place, table["class"])
+    ax.set_xticks(place, table["class"].astype(str))
     ax.set(xlabel="class", ylabel="accuracy (%)", title="Test accuracy per class")
     ax.grid(axis="x", visible=False)
-    return ax
-
-
-def plot_paired_bars(table: pd.DataFrame, *, title: str, ylabel: str, ax: Axes | None = None) -> Axes:
-    """Two or more bars a row: the first column names the row, each other column is a series of shares, in percent."""
-    ax = axes_for(ax, 7.0, 3.0)
-    rows, series = table.iloc[:, 0].astype(str), table.columns[1:]
-    width = 0.8 / len(series)
-    for i, (name, colour, hatch) in enumerate(zip(series, (BLUE, ORANGE, GREEN), ("", "//", "xx"), strict=False)):
-        ax.bar(
-            np.arange(len(table)) + (i - (len(series) - 1) / 2) * width,
-            100 * table[name],
-            width,
-            color=colour,
-            hatch=hatch,
-            edgecolor="white",
-            label=name,
-        )
-    ax.set_xticks(range(len(table)), rows)
-    ax.set(xlabel=table.columns[0], ylabel=ylabel, title=title)
-    ax.grid(axis="x", visible=False)
-    ax.legend(ncols=len(series), loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
+    if "reported" in table:
+        ax.plot(place + 0.2, 100 * table["reported"], "x", color=BLACK, label="reported")
+        legend_above(ax)
     return ax
 
 
@@ -231,9 +205,11 @@ def plot_loss_against_accuracy(points: pd.DataFrame, *, ax: Axes | None = None) 
     """Mean loss against error rate, both on logarithmic axes: columns ``what``, ``accuracy``, ``loss``."""
     ax = axes_for(ax, 5.6, 3.6)
     kinds = dict.fromkeys(points["what"])
-    for kind, colour, marker in zip(kinds, (BLUE, GREEN, ORANGE, RED), "os^X", strict=False):
+    looks = [{"color": look["color"], "marker": look["marker"]} for look in LINES[:3]]
+    area = 2 * mpl.rcParams["lines.markersize"] ** 2
+    for kind, look in zip(kinds, [*looks, {"color": BLACK, "marker": "X"}], strict=False):
         part = points[points["what"] == kind]
-        ax.scatter(100 * (1 - part["accuracy"]), part["loss"], color=colour, marker=marker, s=45, label=kind, zorder=3)
+        ax.scatter(100 * (1 - part["accuracy"]), part["loss"], s=area, label=kind, zorder=3, **look)
     ax.set(
         xscale="log",
         yscale="log",

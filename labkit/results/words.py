@@ -79,6 +79,12 @@ def stops(epochs: Mapping[str, int | None], history: pd.DataFrame) -> str:
     return text[0].upper() + text[1:] + "."
 
 
+def feature_maps(maps: pd.DataFrame) -> str:
+    """The table of ``picture_tables.feature_maps``."""
+    listed = [f"{row.map} from {row.lowest:.2f} to {row.highest:.2f}" for row in maps.itertuples()]
+    return f"Values of what one image becomes: {', '.join(listed)}."
+
+
 def per_class(scores: pd.DataFrame) -> str:
     """The table of ``tables.class_scores``."""
     known = scores.dropna(subset="accuracy").sort_values("accuracy")
