@@ -45,7 +45,7 @@ def counts(names: list[str]) -> pd.DataFrame:
 
 def cases() -> pd.DataFrame:
     kinds = [kind for kind in ("worst", "median", "best") for _ in range(4)]
-    titles = [f"{kind}: Abyssinian_{i}\nDice 0.{i:03}, nothing to find" for i, kind in enumerate(kinds)]
+    titles = [f"{kind}: american_bulldog_{100 + i}\nDice 0.{i:03}, nothing to find" for i, kind in enumerate(kinds)]
     return pd.DataFrame({"case": kinds, "title": titles, "image": pictures(12, 24, 24)})
 
 
@@ -109,7 +109,9 @@ EXAMPLES: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {
         {},
     ),
     "outlines": (
-        pd.DataFrame({"title": [f"train/{i:03}" for i in range(6)], "image": pictures(6, 24, 24), "mask": masks(6)}),
+        pd.DataFrame(
+            {"title": [f"american_bulldog_{100 + i}" for i in range(6)], "image": pictures(6, 24, 24), "mask": masks(6)}
+        ),
         {"title": "Training slices, liver outlined"},
     ),
     "overlays": (

@@ -85,7 +85,7 @@ def _break_labels(ax: Axes) -> bool:
 def _break_titles(ax: Axes) -> bool:
     """Break the titles of ``ax`` where they reach beyond its column; whether they did."""
     begin = ax.bbox.x0 % _cell(ax)  # of a title at the left: where the axes begin, right of the tick labels
-    room = {"left": 0.98 * _cell(ax) - begin, "center": 0.98 * _cell(ax)}
+    room = {"left": 0.98 * _cell(ax) - begin, "center": 0.9 * _cell(ax)}
     broken = [_break(title, room[where]) for where, title in _titles(ax).items()]
     return any(broken)
 
@@ -115,7 +115,9 @@ def _broken(text: Text, room: float, along: str = "width") -> str:
         return said
     lines = said.splitlines()
     letters = max(5, int(0.92 * max(map(len, lines)) * room / length))
-    return "\n".join("\n".join(textwrap.wrap(line, letters, break_long_words=False)) for line in lines)
+    open_lines = (line.replace("_", "_ ") for line in lines)  # a name may be broken at its underscores
+    broken = [part for line in open_lines for part in textwrap.wrap(line, letters, break_long_words=False)]
+    return "\n".join(broken).replace("_ ", "_")
 
 
 def _lift_title(ax: Axes) -> bool:

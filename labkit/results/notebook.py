@@ -57,6 +57,7 @@ def figure(run: Run, name: str, plot: figures.Plot, data: pd.DataFrame, alt: str
     ``plot`` draws ``data`` with ``options``, all that ``labkit figure`` needs to draw it again. A figure of anything
     but the published data says so in its corner.
     """
+    alt = alt.replace("**", "")  # it is read aloud
     picture = figures.save(run.folder / "figures", name, plot, data, alt, figures.mark_of(run.manifest), **options)
     display(Image(picture, retina=True, alt=alt))  # it has twice as many dots as it is shown with
 
