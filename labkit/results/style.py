@@ -116,6 +116,12 @@ def beside(count: int, inches: float) -> int:
     return -(-count // -(-count // most))
 
 
+def letters(share: float) -> int:
+    """About how many letters of 10 points fit into this share of the page's width."""
+    room = _page.get().room
+    return 1000 if room == math.inf else int(14 * share * room)
+
+
 def grow(figure: Figure, inches: float) -> None:
     """Make a figure higher, as far as the page allows."""
     figure.set_figheight(min(figure.get_figheight() + inches, _page.get().height))
