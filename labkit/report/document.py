@@ -110,7 +110,7 @@ def machines(runs: Runs) -> str:
 def comparison(runs: Runs, text: str, out: Path, detail: int) -> str:
     """All runs side by side: cost, scores over seeds, effects of changes, and the reports' numbers."""
     costs = run_tables.costs(runs)
-    columns = ["lab", "network", "parameters", "input", "minutes", "test score"]
+    columns = ["lab", "network", "data", "parameters", "input", "minutes", "test score"]
     formats = {"parameters": "count", "minutes": "minutes"}
     parts = ["# Comparison\n", text, "Cost and score of each network; scores of different labs are different things.\n"]
     parts.append(md.table(costs[columns], "What each network costs and scores.", "costs", **formats))
@@ -155,7 +155,7 @@ def claims_part(runs: Runs) -> str:
     parts = ["## Reported against reproduced\n", run_words.claims(claims), ""]
     tried = claims[claims["verdict"] != "not run"]
     if len(tried):
-        columns = ["report", "quantity", "reported", "ours", "sd", "n", "verdict", "remark"]
+        columns = ["report", "quantity", "reported", "ours", "sd", "n", "hardware", "verdict", "remark"]
         formats = dict.fromkeys(("reported", "ours", "sd"), "loss")
         parts.append(md.table(tried[columns], "Numbers of the reports, and ours.", "claims", **formats))
     return "\n".join(parts)

@@ -38,8 +38,8 @@ def claims_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
 def tried(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``claims_table`` that some run has repeated, as they are shown."""
-    columns = ["report", "experiment", "quantity", "reported", "ours", "sd", "n", "difference", "verdict", "remark"]
-    return table.loc[table["verdict"] != "not run", columns]
+    ours = ["ours", "sd", "n", "hardware", "difference", "verdict"]
+    return table.loc[table["verdict"] != "not run", ["report", "experiment", "quantity", "reported", *ours, "remark"]]
 
 
 def untried(table: pd.DataFrame) -> pd.DataFrame:
