@@ -15,7 +15,7 @@ from labkit.running.request import notebook_defaults
 LIVER_NOTEBOOK = project_root() / "notebooks" / "02_liver_unet.ipynb"
 PETS_NOTEBOOK = project_root() / "notebooks" / "03_pet_resnet34_unet.ipynb"
 TINY_LIVER = {"image_size": 32, "width": 2, "epochs": 2, "batch_size": 4, "limit": 0, "learning_rate": 0.01}
-TINY_PETS = TINY_LIVER | {"image_size": 64, "limit": 12}
+TINY_PETS = TINY_LIVER | {"image_size": 64, "limit": 12, "width": 8}
 
 
 def liver_params(root: Path, **changes: object) -> liver_unet.Parameters:

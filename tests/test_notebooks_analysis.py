@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pdfua
 import pytest
-from conftest import TINY
+from conftest import TINY, check_figures
 from test_notebooks import environment, run
 
 from labkit.paths import project_root
@@ -49,7 +49,7 @@ def test_the_analysis_shows_the_runs_and_names_the_failed_one(
     assert scores["n"].tolist() == [2]
     names = {path.stem for path in (folder / "figures").glob("*.png")}
     assert {"curves", "cost_score", "gaps", "scores", "speed", "pull"} <= names
-    assert all((folder / "figures" / f"{name}.alt.txt").read_text().strip() for name in names)
+    assert set(check_figures(folder)) == names
     cells = json.loads((folder / "notebook.ipynb").read_text("utf-8"))["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output["output_type"] in ("error", "stream")]

@@ -191,7 +191,8 @@ def test_imagenet_weights_are_not_fetched_for_a_model_that_will_be_loaded(tmp_pa
 
 RULES = [
     ({"model": "unet", "rival": "unet"}, "'rival' is 'unet' like 'model'"),
-    ({"rival": "resnet34_unet_imagenet"}, "ImageNet's weights need a width of 64 (it is 2) and 3 channels"),
+    ({"rival": "resnet34_unet_imagenet"}, "ImageNet's weights need a width of 64 (it is 8) and 3 channels"),
+    ({"width": 4}, "'width' is 4, but 'resnet34_unet' needs at least 8"),
     ({"batch_size": 1}, "'batch_size' is 1, but at image_size 64"),
 ]
 

@@ -22,6 +22,9 @@ from labkit.training.loop import Recipe
 from labkit.training.metrics import dice
 
 METRIC = "dice"
+# PyTorch 2.14, channels last: the backward pass of a 1×1 convolution of stride 2 with 2 or 4 channels never ended on a
+# processor with AVX2 and without AVX-512, or broke memory.
+LEAST_RESNET_WIDTH = 8
 
 
 def unet(in_channels: int, width: int, *, bottleneck: int = 16, **options: Any) -> UNet:
@@ -76,6 +79,11 @@ class SegmentationParameters(TrainingParameters):
                 raise ValueError(
                     f"Network {name!r} cannot be built: ImageNet's weights need a width of 64 (it is {self.width}) and "
                     f"3 channels (the images have {self.CHANNELS})."
+                )
+            if name.startswith("resnet34") and self.width < LEAST_RESNET_WIDTH:
+                raise ValueError(
+                    f"Parameter 'width' is {self.width}, but {name!r} needs at least {LEAST_RESNET_WIDTH}: with fewer "
+                    f"channels PyTorch's strided convolutions hang on some processors."
                 )
             if self.batch_size == 1 and self.image_size < 128:
                 raise ValueError(
