@@ -33,11 +33,21 @@ def test_a_unit_block_adds_its_branch_after_relu_and_halves() -> None:
     assert (block.residual(wide) >= 0).all()
 
 
-@pytest.mark.parametrize("tail", ["halving", "pooled"])
+def test_a_block_that_pools_early_works_on_a_quarter_of_the_pixels() -> None:
+    late, early = UnitBlock(2, 6).eval(), UnitBlock(2, 6, early_pool=True).eval()
+    early.load_state_dict(late.state_dict())  # the same parameters
+    x = torch.randn(3, 2, 9, 8)
+    small = nn.functional.max_pool2d(early.widen(x), 2)
+    assert torch.equal(early(x), early.mix(small + early.residual(small)))
+    assert early(x).shape == late(x).shape
+    assert not torch.allclose(early(x), late(x))
+
+
+@pytest.mark.parametrize(("tail", "early_pool"), [("halving", False), ("pooled", False), ("pooled", True)])
 @pytest.mark.parametrize(("size", "blocks"), [(28, 1), (32, 4), (13, 3), (8, 3)])
-def test_any_size_it_was_built_for(size: int, blocks: int, tail: str) -> None:
+def test_any_size_it_was_built_for(size: int, blocks: int, tail: str, early_pool: bool) -> None:
     torch.manual_seed(0)
-    model = BlockCNN(3, 7, size, blocks, width=4, growth=2, tail=tail)
+    model = BlockCNN(3, 7, size, blocks, width=4, growth=2, tail=tail, early_pool=early_pool)
     images, labels = torch.rand(14, 3, size, size), torch.arange(14) % 7
     assert architecture(model, (3, size, size))["parameters"].sum() == count_parameters(model)
     assert torch.allclose(model.eval()(images)[2:3], model(images[2:3]), atol=1e-4)
@@ -85,6 +95,13 @@ def test_mnist_has_one_channel_and_its_digits_for_names(tmp_path: object) -> Non
     assert json.loads(json.dumps(data.facts(source)))["counts"] == {"train": 48, "validation": 12, "test": 20}
     images, _ = next(lab.batches(params, data.train, lab.preprocessing(params, data), train=True).from_step(0))
     assert lab.build_model(params)(images).shape == (32, 10)
+
+
+def test_how_a_block_pools_and_what_is_erased_follow_from_the_parameters() -> None:
+    for early_pool in (False, True):
+        model = lab.build_model(params_of("04", early_pool=early_pool))
+        assert [block.early_pool for block in model.blocks] == [early_pool] * 4
+    assert lab.augmentation(params_of("04", flip=True, crop=2, erase=8)) == Augmentation(flip=True, crop=2, erase=8)
 
 
 def test_a_crop_moves_by_whole_pixels_and_mirrors_the_edge() -> None:

@@ -16,8 +16,8 @@ from labkit.errors import DataError, RequestError
 from labkit.labs import digit_on_photo as lab
 from labkit.labs import pair_scoring
 from labkit.labs.pair_scoring import ClassMaps
-from labkit.models import TwoDecoderNet, architecture, count_parameters
-from labkit.models.two_decoder import log_joint, outer_product
+from labkit.models import ImageClassNet, TwoDecoderNet, architecture, count_parameters
+from labkit.models.two_decoder import chain_rule, log_joint, outer_product
 from labkit.results import pairs
 from labkit.training.losses import cross_entropy
 from labkit.training.metrics import accuracy
@@ -130,13 +130,9 @@ def test_auto_mixes_no_sample_with_real_data(tmp_path: Path) -> None:
         composite.find(tmp_path, "official")
 
 
-NETWORKS = [{}, {"decoders": 1}, {"joint": "log_softmax"}]
-
-
-@pytest.mark.parametrize("options", NETWORKS, ids=lambda o: str(o.get("decoders", o.get("joint", "report"))))
-def test_the_contract_of_a_network_with_two_answers(options: dict[str, object]) -> None:
-    torch.manual_seed(0)
-    model = TwoDecoderNet(3, 4, width=8, **options)
+@pytest.mark.parametrize("name", lab.MODELS)
+def test_the_contract_of_a_network_with_two_answers(name: str) -> None:
+    model = lab.build_model(params_of("05", num_classes=4, width=8, model=name, rival="none"))
     for size in ((32, 32), (1, 1), (13, 7)):
         assert model.eval()(torch.rand(2, 3, *size)).shape == (2, 8, *size)
     assert architecture(model, (3, 32, 32))["parameters"].sum() == count_parameters(model)
@@ -156,6 +152,7 @@ def test_the_contract_of_a_network_with_two_answers(options: dict[str, object]) 
 def test_two_decoders_have_one_more_and_the_reports_widths() -> None:
     two, one = TwoDecoderNet(), TwoDecoderNet(decoders=1)
     assert count_parameters(two) - count_parameters(one) == count_parameters(one.decoders[0])
+    assert [count_parameters(m) for m in (two, one, ImageClassNet())] == [4_218_604, 2_711_084, 2_699_894]
     levels = [level[0].out_channels for level in two.encoder]
     assert levels == [32, 64, 128, 256]
 
@@ -166,6 +163,22 @@ def test_the_joint_is_a_distribution_and_the_product_is_not() -> None:
     assert torch.allclose(p.sum(dim=1), torch.ones(2, 3, 3))
     assert torch.allclose(p[:, 10:].sum(dim=1), source.softmax(dim=1)[:, 1])
     assert torch.allclose(outer_product(source, kind)[:, 13], source[:, 1] * kind[:, 3])
+
+
+def test_the_chain_rule_gives_a_distribution_that_takes_source_and_class_for_dependent() -> None:
+    source, kind = torch.randn(2, 2, 3, 3), torch.randn(2, 10, 1, 1)
+    p = chain_rule(source, kind).exp()
+    assert torch.allclose(p.sum(dim=1), torch.ones(2, 3, 3))
+    assert torch.allclose(p[:, :5].sum(dim=1), source.softmax(dim=1)[:, 0])
+    expected = source.softmax(dim=1)[:, 1] * kind[:, 5:].softmax(dim=1)[:, 3]
+    assert torch.allclose(p[:, 8], expected)
+
+
+def test_the_class_of_the_whole_image_is_the_same_at_every_pixel() -> None:
+    model = ImageClassNet(num_classes=4, width=8).eval()
+    answers = model(torch.rand(3, 3, 19, 16)).unflatten(1, (2, 4)).log_softmax(dim=2)
+    assert torch.allclose(answers, answers[..., :1, :1], atol=1e-5)
+    assert model(torch.rand(3, 3, 19, 16)).unflatten(1, (2, 4)).logsumexp(dim=2).std() > 0  # the source is not
 
 
 def test_losses_and_accuracy_of_pixels_are_means_over_an_image() -> None:

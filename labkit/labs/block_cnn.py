@@ -15,8 +15,8 @@ from labkit.data.sources import Source
 from labkit.errors import DataError
 from labkit.labs import classification
 from labkit.labs.classification import METRIC, ClassificationParameters, Data
-from labkit.labs.parameters import choice, real, whole
-from labkit.models.block_cnn import BlockCNN
+from labkit.labs.parameters import choice, real, switch, whole
+from labkit.models import BlockCNN
 from labkit.paths import data_root, data_root_is_named
 from labkit.training.loop import Recipe
 from labkit.training.stopping import Stop, loss_rise, patience, stopped_at
@@ -37,6 +37,7 @@ class Parameters(ClassificationParameters):
     blocks: whole(1, 8, "unit blocks, each of which halves the image")
     width: whole(0, 512, "channels of the first block; 0: growth times those of the image")
     tail: choice("halving", "pooled", meaning="what follows the blocks: layers of halving width, or one max-pool")
+    early_pool: switch("a block halves the image after its first convolution, not after its last")
     growth: whole(1, 4, "each further block has so many times the channels of the one before")
     rise_factor: real(0, 100, "stop when the validation loss stays above so many times its minimum; 0: never")
     rise_epochs: whole(1, 1000, "for so many epochs in a row")
@@ -103,6 +104,7 @@ def build_model(params: Parameters, name: str = "", fetch: bool = True) -> Block
         width=params.width,
         growth=params.growth,
         tail=params.tail,
+        early_pool=params.early_pool,
     )
 
 

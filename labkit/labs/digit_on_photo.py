@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -17,17 +18,17 @@ from labkit.errors import DataError
 from labkit.labs import classification
 from labkit.labs.classification import ClassificationParameters
 from labkit.labs.parameters import choice, whole
-from labkit.models.two_decoder import ImageClassNet, TwoDecoderNet
+from labkit.models import ImageClassNet, TwoDecoderNet
 from labkit.paths import data_root, data_root_is_named
 from labkit.training.loop import Recipe
 
 NOTEBOOK = "05_digit_on_photo"
 METRIC = "pixel_accuracy"
-MODELS: dict[str, dict[str, Any]] = {
-    "two_decoders": {},
-    "one_decoder": {"decoders": 1},
-    "log_softmax": {"joint": "log_softmax"},
-    "image_classes": {},
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "two_decoders": TwoDecoderNet,
+    "one_decoder": partial(TwoDecoderNet, decoders=1),
+    "log_softmax": partial(TwoDecoderNet, joint="log_softmax"),
+    "image_classes": ImageClassNet,
 }
 
 
@@ -111,9 +112,7 @@ def overlay(params: Parameters, digits: Split, photo: Augmentation | None = None
 def build_model(params: Parameters, name: str = "", fetch: bool = True) -> nn.Module:
     """The network ``name`` (else the one the parameters name), its weights drawn by seed; none are fetched."""
     torch.manual_seed(params.seed)
-    name = name or params.model
-    network = ImageClassNet if name == "image_classes" else TwoDecoderNet
-    return network(3, params.num_classes, width=params.width, **MODELS[name])
+    return MODELS[name or params.model](3, params.num_classes, width=params.width)
 
 
 def preprocessing(params: Parameters, data: Data) -> Preprocessing:
