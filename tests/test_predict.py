@@ -36,7 +36,7 @@ def trained(lab: object, params: object, folder: Path) -> Path:
         preparation = lab.preprocessing(params, data)
         batches = lab.batches(params, data.train, preparation, train=True), lab.batches(params, data.val, preparation)
     open_run = Run(folder, common.request_facts(lab, params, source))
-    open_run.record(data=source.facts() | data.facts())
+    open_run.record(data=data.facts(source))
     common.train(open_run, params, model, *batches, lab.build_recipe(params, model))
     open_run.release()
     return folder
