@@ -131,6 +131,7 @@ def test_names_in_a_run_folder_are_text_and_nothing_else(tmp_path: Path) -> None
     manifest = write_run(tmp_path / "runs", loss=evil) / "manifest.json"
     manifest.write_text(manifest.read_text("utf-8").replace("made-up slices", "<b>$\\\\frac</b> | *made-up*"), "utf-8")
     write_run(tmp_path / "runs", seed=1)
+    write_run(tmp_path / "runs", seed=2)  # now the odd loss is the change whose effect is told
     list(build_report(tmp_path / "out", str(tmp_path / "runs")))
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "<script>alert" not in page

@@ -122,8 +122,7 @@ def comparison(runs: Runs, text: str, out: Path, detail: int) -> str:
 def scores_part(runs: Runs, out: Path, detail: int) -> str:
     """Scores by question, seeds put together."""
     groups = compare.over_seeds(runs)
-    said = run_words.seeds(groups)
-    parts = ["## Scores and seeds\n", said.replace("`", "")]
+    parts = ["## Scores and seeds\n", md.sentence(run_words.seeds(groups))]
     if detail == FULL:
         draw(run_plots.plot_scores, groups, out, "scores")
         caption = "Test scores with 95 % intervals; one panel a question, since only those may be compared."
@@ -135,11 +134,12 @@ def scores_part(runs: Runs, out: Path, detail: int) -> str:
 def effects_part(runs: Runs, out: Path) -> str:
     """What each change did, on the same test images."""
     effects = compare.effects(runs)
-    parts = ["## What each change did\n", run_words.effects(effects).replace("`", ""), ""]
+    said = run_words.effects(effects)
+    parts = ["## What each change did\n", md.sentence(said), ""]
     if len(effects):
         draw(run_plots.plot_effects, effects, out, "effects")
         caption = "Change of the test score against the recipe run most often, with 95 % interval."
-        parts.append(md.figure("effects.png", caption, run_words.effects(effects).replace("`", ""), "effects"))
+        parts.append(md.figure("effects.png", caption, said, "effects"))
         shown = effects[["change", "against", "difference", "low", "high", "images", "seeds"]]
         shown = shown.assign(lab=effects["notebook"].str[:2])[["lab", *shown.columns]]
         shown = shown.rename(columns={"difference": "points", "low": "from", "high": "to"})
@@ -180,8 +180,7 @@ def problems(runs: Runs, left_out: pd.DataFrame) -> str:
 def conclusions(runs: Runs, shown: Runs) -> str:
     """What the numbers say, lab by lab, with the run that each section shows."""
     found = [f"Lab {int(run.manifest.notebook[:2])}: {results_sentence(run).strip()}" for run in shown]
-    groups = compare.over_seeds(runs)
-    return md.bullets([*found, run_words.seeds(groups).replace("`", "")])
+    return md.bullets([*found, md.sentence(run_words.seeds(compare.over_seeds(runs)))])
 
 
 def reproduction(runs: Runs, detail: int) -> str:

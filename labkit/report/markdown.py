@@ -17,6 +17,11 @@ def plain(text: Any) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|$^~@!\"'])", r"\\\1", " ".join(str(text).split()))
 
 
+def sentence(text: str) -> str:
+    """A sentence that was made for a notebook, as plain text: names from run folders in it are no markup."""
+    return plain(re.sub(r"[*`]", "", text))
+
+
 def code(text: Any) -> str:
     """A text as inline code, whatever is in it."""
     flat = " ".join(str(text).split()).replace("|", "¦")

@@ -124,7 +124,7 @@ def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> st
     number, chosen = run.manifest.notebook[:2], int(run.chosen["epoch"])
     said = words.history(run.history, run.metric, chosen)
     minutes = run.history["seconds"].sum() / 60
-    parts = [f"{said} The training took {minutes:.1f} minutes.\n", figures(run, text, "training", out)]
+    parts = [f"{md.sentence(said)} The training took {minutes:.1f} minutes.\n", figures(run, text, "training", out)]
     if detail == FULL:
         progress = tables.progress_table(run.history, run.metric)
         formats = tables.progress_formats(run.metric)
@@ -135,7 +135,7 @@ def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> st
 def results_sentence(run: FinishedRun) -> str:
     """The test score with its interval, on which images."""
     said = words.test_score(run.metric, run.score.model_dump())
-    return f"{said[0].upper()}{said[1:]} on {md.plain(run.manifest.data.name)}.\n"
+    return md.sentence(f"{said[0].upper()}{said[1:]} on {run.manifest.data.name}.") + "\n"
 
 
 def results_part(run: FinishedRun) -> str:
@@ -201,7 +201,7 @@ def figures(run: FinishedRun, text: LabText, place: str, out: Path) -> str:
         if name in run.figures():
             copy_figure(run.folder / "figures", name, out / "figures", f"{number}-{name}")
             alt = (run.folder / "figures" / f"{name}.alt.txt").read_text("utf-8")[:2000].replace("*", "").strip()
-            said = f": {md.plain(alt)}" if place == "analysis" and len(alt) < SENTENCES else " shows it."
+            said = f": {md.sentence(alt)}" if place == "analysis" and len(alt) < SENTENCES else " shows it."
             parts.append(f"[](#fig-{number}-{name}){said}\n" if place != "data" else "")
             parts.append(md.figure(f"{number}-{name}.png", caption, alt, f"{number}-{name}", _width(run, name)))
     return "\n".join(parts)
