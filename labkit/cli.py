@@ -62,9 +62,7 @@ def run(
         from labkit.running.request import find_notebook, make_parameters, make_request, notebooks
 
         names = [path.stem for path in notebooks()] if every else [notebook]
-        readers = set(
-            READERS if every else ()
-        )  # their data are the runs of the others, so they come when those are done
+        readers = READERS if every else ()  # their data are the runs of the others, which come first
         asked = (experiment, parameters, data, out)
         for name in readers:
             make_parameters(find_notebook(name), *asked)

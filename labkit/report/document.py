@@ -61,10 +61,10 @@ def document(runs: Runs, left_out: pd.DataFrame, settings: Settings, folder: Pat
 def front(settings: Settings, runs: Runs, detail: int) -> str:
     """The title block; the date is the student's, else the day of the newest run, so that a rebuild changes nothing."""
     newest = max(run.manifest.started for run in runs)
-    values = settings.model_dump() | {"lang": settings.language, "short": detail < FULL}
-    values["date"] = settings.date or day(newest)
-    del values["language"]
-    return md.metadata(values)
+    given = settings.model_dump(exclude={"language"})
+    return md.metadata(
+        given | {"date": settings.date or day(newest), "lang": settings.language, "short": detail < FULL}
+    )
 
 
 def day(moment: str) -> str:

@@ -128,7 +128,7 @@ def effects(table: pd.DataFrame) -> str:
 
 
 def imbalance(table: pd.DataFrame) -> str:
-    """The table of ``analysis.imbalance``: what a network gets that finds nothing."""
+    """The table of ``run_tables.imbalance``: what a network gets that finds nothing."""
     row = table.loc[table["foreground"].idxmin()]
     return (
         f"In lab {row['lab']} {percent(row['foreground'])} of the test pixels are foreground. A network that finds "
@@ -139,7 +139,7 @@ def imbalance(table: pd.DataFrame) -> str:
 
 
 def pull(table: pd.DataFrame) -> str:
-    """The table of ``analysis.pull_of_foreground`` at its smallest share."""
+    """The table of ``run_tables.pull_of_foreground`` at its smallest share."""
     small = table[table["foreground"] == table["foreground"].min()]
     parts = [f"{percent(row['pull'])} with {row['loss']}" for _, row in small.iterrows()]
     return (
@@ -149,7 +149,7 @@ def pull(table: pd.DataFrame) -> str:
 
 
 def speed(table: pd.DataFrame) -> str:
-    """The table of ``analysis.speed_and_memory``."""
+    """The table of ``run_tables.speed_and_memory``."""
     first, last = table["batch_size"].min(), table["batch_size"].max()
     parts = []
     for name, part in table.groupby("precision", sort=False):
