@@ -41,6 +41,7 @@ def app() -> None:
 @click.option("--data", default="", metavar="DIR", help="Folder of the data sets.")
 @click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
 @click.option("--fresh", is_flag=True, help="Start over, whatever an earlier run has left.")
+@click.option("--anyway", is_flag=True, help="Go on with a stopped run although the code has changed since.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="Stop a run after this long."
 )
@@ -52,6 +53,7 @@ def run(
     data: str,
     out: str,
     fresh: bool,
+    anyway: bool,
     timeout: float,
 ) -> None:
     """Run NOTEBOOK (01, a name or a path) with an experiment's parameters, headlessly."""
@@ -63,7 +65,7 @@ def run(
 
         names = [path.stem for path in notebooks()] if every else [notebook]
         readers = READERS if every else ()  # their data are the runs of the others, which come first
-        asked = (experiment, parameters, data, out)
+        asked = (experiment, parameters, data, out, anyway)
         for name in readers:
             make_parameters(find_notebook(name), *asked)
         requests = {name: make_request(name, *asked) for name in names if name not in readers}

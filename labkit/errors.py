@@ -1,5 +1,7 @@
 """Errors meant to be read: one sentence that says what is wrong, where, what was expected and what to do."""
 
+from pathlib import Path
+
 
 class LabError(Exception):
     """Something a user can mend; notebooks and the command line show its sentence and no traceback."""
@@ -19,3 +21,18 @@ class DataError(RequestError):
 
 class TrainingError(LabError):
     """Training could not go on (exit code 1); the last good checkpoint is kept."""
+
+
+class StorageError(LabError, OSError):
+    """A file could not be written (exit code 1): the disk is full, say. What was there before is untouched."""
+
+    def __init__(self, path: Path, cause: OSError):
+        reason = cause.strerror or str(cause)
+        super().__init__(
+            f"{path} could not be written ({reason}): make room or give another folder, then run again; what was "
+            f"saved before is untouched, and a training goes on from it."
+        )
+        self.errno, self.strerror = cause.errno, reason
+
+    def __str__(self) -> str:
+        return self.args[0]

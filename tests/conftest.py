@@ -5,6 +5,8 @@ import gzip
 import http.server
 import os
 import re
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +94,18 @@ def mirror(tmp_path: Path) -> Iterator[tuple[Path, str, type[Mirror]]]:
     yield folder, f"http://127.0.0.1:{server.server_address[1]}/", handler
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty disk of 4 MiB; making one takes the rights of root on Linux."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no small disk can be mounted here: it takes root on Linux")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def parted(svg: bytes) -> tuple[str, np.ndarray]:

@@ -112,7 +112,7 @@ def test_a_complete_run_stays_complete_when_looked_at_again(folder: Path) -> Non
     again.release()
     fresh = Run(folder, FACTS, fresh=True)
     assert fresh.story() == "A new run."
-    assert sorted(p.name for p in folder.iterdir()) == [".lock", "manifest.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", ".reserve", "manifest.json"]
     fresh.release()
 
 

@@ -21,6 +21,7 @@ from labkit.training.loop import evaluate, fit
 from labkit.training.losses import bce_dice
 from labkit.training.metrics import dice
 from labkit.training.precision import choose_device, choose_precision
+from labkit.training.resume import Observer
 
 CPU = choose_precision("float32", choose_device("cpu"))
 TIMES = ("seconds", "images_per_second")
@@ -52,7 +53,7 @@ def test_training_repeats_itself_with_and_without_workers(lab_and_params: tuple,
     assert other != first
 
 
-class Stop:
+class Stop(Observer):
     """Ends the training the hard way after some steps, once."""
 
     def __init__(self) -> None:
@@ -66,9 +67,6 @@ class Stop:
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGINT)
 
-    def on_epoch(self, history: list, val_scores: np.ndarray) -> None:
-        """Nothing."""
-
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_interrupted_training_goes_on_to_the_bit(
@@ -81,7 +79,7 @@ def test_an_interrupted_training_goes_on_to_the_bit(
         train(lab, params, tmp_path / "stopped", (Stop(),), num_workers=workers)
     resumed, _ = train(lab, params, tmp_path / "stopped", num_workers=workers)
     assert resumed == whole
-    ends = [read_checkpoint(tmp_path / name / "last.safetensors")[0] for name in ("whole", "stopped")]
+    ends = [read_checkpoint(tmp_path / name / "best.safetensors")[0] for name in ("whole", "stopped")]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 

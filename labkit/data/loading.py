@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from labkit.data.augment import resize
+from labkit.errors import TrainingError
 
 # (images (B, C, H, W) in [0, 1], targets, seed, epoch, samples (B,)) -> images and targets, changed together
 Augment = Callable[[Tensor, Tensor, int, int, np.ndarray], tuple[Tensor, Tensor]]
@@ -118,11 +119,22 @@ class Batches(Dataset):
         return self.preprocessing(images), targets.long()
 
     def from_step(self, epoch: int, step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of ``epoch`` from ``step`` on: the first ``step`` are not even looked at."""
+        """Yield the batches of ``epoch`` from ``step`` on: the first ``step`` are not even looked at.
+
+        TrainingError if one of the ``workers`` is killed, which is what a system does that runs out of memory.
+        """
         self.epoch = epoch
         pin = self.pin_memory and torch.cuda.is_available()  # page-locked memory serves copies to a GPU only
         steps = range(step, len(self))
-        return iter(DataLoader(self, batch_size=None, sampler=steps, num_workers=self.workers, pin_memory=pin))
+        try:
+            yield from DataLoader(self, batch_size=None, sampler=steps, num_workers=self.workers, pin_memory=pin)
+        except RuntimeError as error:
+            if "DataLoader worker (pid" not in str(error):
+                raise
+            raise TrainingError(
+                f"A process that prepares batches was killed ({str(error).splitlines()[0]}): the memory may be too "
+                f"small for num_workers = {self.workers}; take fewer, or 0."
+            ) from error
 
 
 def stratified(labels: Tensor | np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

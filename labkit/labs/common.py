@@ -1,7 +1,7 @@
 """What the labs share: from parameters to a recipe, and to an open run folder."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -128,7 +128,12 @@ def training_machine(params: TrainingParameters) -> dict[str, str]:
 def open_run(lab: ModuleType, params: Parameters) -> tuple[Run, Source]:
     """Find the data, claim the run folder, and tell the reader of the notebook what it stands on."""
     source = lab.find_data(params)
-    run = Run(run_folder(lab, params, source), request_facts(lab, params, source), params.fresh)
+    run = Run(
+        run_folder(lab, params, source),
+        request_facts(lab, params, source),
+        params.fresh,
+        getattr(params, "anyway", False),
+    )
     run.begin_session()
     watch_cells(run)
     banner(run, source)
@@ -155,6 +160,7 @@ def train(
     place = run.beside(beside) if beside else run
     if not beside:
         run.record(preprocessing={"channels": train.split.images.shape[1], **asdict(train.preprocessing)})
+    recipe = replace(recipe, identity=params.identity() | {"data": run.manifest["data"]["fingerprint"]})
     progress = Progress(params.epochs, recipe.metric_name, run.note_progress)
     boards = [TensorBoard(run.folder / "tensorboard" / beside, picture)] if params.tensorboard else []
     history = fit(model, train, val, recipe, place.checkpoints, [progress, place, *boards])

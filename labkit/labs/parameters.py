@@ -65,7 +65,7 @@ class Parameters(BaseModel):
     fresh: switch("start over instead of going on with an earlier run of the same parameters")
 
     # Where data or runs lie and whether an earlier run is gone on with do not change what a run is.
-    NOT_IDENTITY: ClassVar = {"data_root", "source", "runs_root", "fresh"}
+    NOT_IDENTITY: ClassVar = {"data_root", "source", "runs_root", "fresh", "anyway"}
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
@@ -118,6 +118,7 @@ class TrainingParameters(Parameters):
 
     data_root: text("folder of the data sets; empty: LABKIT_DATA, else data/")
     source: choice("auto", "official", "download", "sample", meaning="which data")
+    anyway: switch("go on with a stopped run although the code has changed since")
 
     epochs: whole(1, 10_000, "passes over the training images")
     batch_size: whole(2, 65_536, "images per step; batch normalisation needs two")

@@ -216,7 +216,7 @@ def command_of(run: FinishedRun) -> str:
     words += [
         f"-p {name} {shlex.quote(str(value))}"
         for name, value in manifest.parameters.items()
-        if name in expected and value != expected[name] and name not in ("data_root", "source", "fresh")
+        if name in expected and value != expected[name] and name not in ("data_root", "source", "fresh", "anyway")
     ]
     return " ".join([*words, "--data DIR"] if manifest.data.kind == "official" else words)
 

@@ -19,7 +19,10 @@ TEXTS = Path(__file__).parent / "texts"
 LARGEST_FIGURE = 20_000_000  # bytes; a run folder may come from anywhere
 SENTENCES = 400  # characters of a description that is short enough to stand in the text as well
 FULL, BRIEF, SHORTEST = 2, 1, 0  # how much is said
-NOT_SHOWN = ("experiment", "seed", "data_root", "source", "fresh", "device", "precision", "tensorboard", "num_workers")
+NOT_SHOWN = (
+    *("experiment", "seed", "data_root", "source", "fresh", "anyway"),
+    *("device", "precision", "tensorboard", "num_workers"),
+)
 
 
 @dataclass(frozen=True)

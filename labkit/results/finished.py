@@ -15,7 +15,10 @@ from labkit.training.loop import rank
 
 READERS = ("06_analysis",)  # notebooks that train nothing: they read the runs of the others
 FIGURE_FILES = ("png", "pdf", "svg", "alt.txt")
-NOT_LEARNED = ("seed", "data_root", "source", "fresh", "device", "precision", "num_workers", "tensorboard", "rival")
+NOT_LEARNED = (
+    *("seed", "data_root", "source", "fresh", "anyway"),
+    *("device", "precision", "num_workers", "tensorboard", "rival"),
+)
 
 
 class DataFacts(BaseModel):

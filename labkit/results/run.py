@@ -4,14 +4,13 @@ The manifest says ``running`` only while a process holds the folder's lock; a ru
 found out by the next reader, whoever it is, and never looks complete.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
-import platform
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,16 +19,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from filelock import FileLock, Timeout
 
 from labkit.errors import RequestError
-from labkit.files import write_atomic, write_csv, write_json
-from labkit.paths import PACKAGE, project_root
+from labkit.files import remove_unfinished, write_atomic, write_csv, write_json
+from labkit.results.machine import code_version, environment, training_code
+from labkit.training.resume import Observer, can_go_on
 
 FINISHED = ("completed", "failed", "interrupted")
 TOKEN = "LABKIT_TOKEN"  # environment variable by which a starter knows its own run
-DEAD = "the process of the run ended without a word"
+DEAD = "the process of the run ended without a word: it was killed, perhaps since the memory ran out"
+RESERVE = ".reserve"  # room for saying how the run ended, should the disk be full by then
 
 
 def folder_name(notebook: str, identity: Mapping[str, Any], fingerprint: str) -> str:
@@ -57,19 +57,16 @@ def _read(folder: Path) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) else {}
 
 
-class History:
-    """The course of one training, kept in ``folder`` as it goes; an Observer for ``fit``."""
+class History(Observer):
+    """The course of one training, kept in ``folder`` as it goes."""
 
-    def __init__(self, folder: Path, log: Callable[[str], None] = lambda line: None):
-        self.folder, self.log = folder, log
+    def __init__(self, folder: Path, log: Callable[[str], None], warn: Callable[[str], None]):
+        self.folder, self.log, self.on_warning = folder, log, warn
 
     @property
     def checkpoints(self) -> Path:
         """The folder for ``best.safetensors`` and ``last.safetensors``."""
         return self.folder / "checkpoints"
-
-    def on_step(self, state: Any, steps: int) -> None:
-        """Nothing: what lasts is written by epoch."""
 
     def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
         """Write ``history.csv``, the validation metric of each image, and a line of ``log.txt``."""
@@ -98,29 +95,50 @@ class History:
 class Run(History):
     """One run folder, open for writing by this process; the training it keeps is its own."""
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any], fresh: bool = False):
+    def __init__(self, folder: Path, facts: Mapping[str, Any], fresh: bool = False, anyway: bool = False):
         """Claim ``folder`` for this process and say in its manifest that the run is under way.
 
         ``facts`` is the request: notebook, experiment, parameters, seed, device, precision, data. A run that was
-        completed before stays ``completed``; one that was stopped goes on from its checkpoint; ``fresh`` empties the
-        folder first. RequestError if the folder cannot be written or another process is at work in it.
+        completed before stays ``completed``; one that was stopped goes on from its checkpoint, if the code is still
+        the same (or ``anyway``); ``fresh`` empties the folder first. RequestError if the code has changed, the folder
+        cannot be written, or another process is at work in it.
         """
         self.folder = folder
         self.lock = lock(folder)
+        remove_unfinished(folder)
         before = _read(folder)
         if fresh or _lost_its_training(folder, before):
             _empty(folder)
             before = {}
         self.before = before.get("status", "")
-        self.code = code_version(facts["notebook"])
+        self.code, self.training_code = code_version(facts["notebook"]), training_code(facts["notebook"])
         self.same_code = before.get("code", {}).get("sha256") in (None, self.code["sha256"])
+        if self.goes_on() and not anyway:
+            self._check_code(before.get("training_code", {}))
         self.began, self.has_results = time.time(), False
         self.manifest = before or {"status": "running", **facts, "started": _now(), "seconds": 0.0, "sessions": []}
         if self.before != "completed":
+            write_atomic(folder / RESERVE, bytes(2**16))
             token = os.environ.get(TOKEN, "")
             now = {"status": "running", "finished": None, "error": None, "pid": os.getpid(), "token": token}
             self.manifest |= {**facts, **now}
         self._write()
+
+    def goes_on(self) -> bool:
+        """Whether the folder holds a training that was stopped."""
+        return bool(self.before) and self.before != "completed" and can_go_on(self.checkpoints)
+
+    def _check_code(self, then: Mapping[str, str]) -> None:
+        """RequestError, with the names of what has changed, unless the code that teaches is what it was."""
+        now = self.training_code
+        changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+        if changed and then:
+            self.release()
+            more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+            raise RequestError(
+                f"The training in {self.folder} was stopped, and since then {', '.join(changed[:5])}{more} changed: go "
+                f"on all the same with anyway = True (--anyway), or start over with fresh = True (--fresh)."
+            )
 
     def begin_session(self) -> None:
         """Write down that somebody sat down to this run or went on with it, on which machine and with which code."""
@@ -128,7 +146,12 @@ class Run(History):
         if self.before != "completed":
             session = {"started": _now(), "code": self.code["sha256"]}
             session |= {name: self.manifest[name] for name in ("device", "precision")}
-            self.record(code=self.code, environment=environment(), sessions=[*self.manifest["sessions"], session])
+            self.record(
+                code=self.code,
+                training_code=self.training_code,
+                environment=environment(),
+                sessions=[*self.manifest["sessions"], session],
+            )
 
     def go_on(self) -> None:
         """The training is under way (again): a failed or interrupted run is running once more."""
@@ -137,21 +160,26 @@ class Run(History):
 
     def beside(self, name: str) -> History:
         """A second training of this run, kept in a folder of its own."""
-        return History(self.folder / name, lambda line: self.log(f"{name}: {line}"))
+        return History(self.folder / name, lambda line: self.log(f"{name}: {line}"), self.on_warning)
 
     def story(self) -> str:
         """One sentence: is this run new, gone on with, or complete already?"""
         other = "" if self.same_code else ", which other code had written"
         if self.before == "completed":
             return f"This run is complete{other}: its training is read, not repeated (fresh = True starts over)."
-        if self.before and (self.checkpoints / "last.safetensors").exists():
+        if self.goes_on():
             return f"An earlier run of the same parameters was stopped: it goes on from its last checkpoint{other}."
         return "A new run."
 
     def log(self, line: str) -> None:
-        """Add a line with its time to ``log.txt``."""
-        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+        """Add a line with its time to ``log.txt``, if there is room: no training ends for want of a line."""
+        with contextlib.suppress(OSError), open(self.folder / "log.txt", "a", encoding="utf-8") as file:
             file.write(f"{_now()}  {line}\n")
+
+    def on_warning(self, text: str) -> None:
+        """Write a warning into the manifest, from which the report takes it, and into ``log.txt``."""
+        self.log(f"warning: {text}")
+        self.record(warnings=[*self.manifest.get("warnings", []), text])
 
     def record(self, **facts: Any) -> None:
         """Add facts to the manifest."""
@@ -159,8 +187,9 @@ class Run(History):
         self._write()
 
     def note_progress(self, line: str) -> None:
-        """Leave word of the progress for whoever watches from another process."""
-        (self.folder / "progress.txt").write_text(line, "utf-8")
+        """Leave word of the progress for whoever watches from another process, if there is room."""
+        with contextlib.suppress(OSError):
+            (self.folder / "progress.txt").write_text(line, "utf-8")
 
     def save_results(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         """Write ``results.json``, without which a run is not complete."""
@@ -197,6 +226,7 @@ class Run(History):
         seconds = self.manifest["seconds"] + time.time() - self.began
         self.began = time.time()
         self.manifest |= {"status": status, "error": error, "finished": _now(), "seconds": round(seconds, 2)}
+        (self.folder / RESERVE).unlink(missing_ok=True)
         self._write()
         (self.folder / "progress.txt").unlink(missing_ok=True)
         self.log(status if error is None else f"{status}: {error['type']}: {error['message']}")
@@ -213,6 +243,7 @@ def end_from_outside(folder: Path, token: str, error: Mapping[str, Any], unless:
     manifest = _read(folder)
     if manifest and manifest.get("token") == token and manifest.get("status") not in unless:
         ending = {"status": _status_after(error["type"]), "error": dict(error), "finished": _now()}
+        (folder / RESERVE).unlink(missing_ok=True)
         write_json(folder / "manifest.json", manifest | ending)
 
 
@@ -266,8 +297,8 @@ def _is_held(path: Path) -> bool:
 def _lost_its_training(folder: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether a run that calls itself complete has had its checkpoint or its results deleted since."""
     trained, results = (folder / "history.csv").exists(), (folder / "results.json").exists()
-    checkpoint = (folder / "checkpoints" / "last.safetensors").exists()
-    return manifest.get("status") == "completed" and (not results or (trained and not checkpoint))
+    lost = trained and not can_go_on(folder / "checkpoints")
+    return manifest.get("status") == "completed" and (lost or not results)
 
 
 def _empty(folder: Path) -> None:
@@ -280,41 +311,3 @@ def _empty(folder: Path) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def environment() -> dict[str, Any]:
-    """The machine and the versions, for the manifest."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "cpu": torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-    }
-
-
-def code_version(notebook: str = "") -> dict[str, Any]:
-    """Commit and cleanliness of the checkout, and a hash of the package and of the notebook's code cells."""
-    digest = hashlib.sha256()
-    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
-    path = project_root() / "notebooks" / f"{notebook}.ipynb"
-    if path.is_file():
-        cells = json.loads(path.read_text("utf-8"))["cells"]
-        digest.update("\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code").encode())
-    commit = _git("rev-parse", "HEAD")
-    dirty = bool(_git("status", "--porcelain")) if commit else None
-    return {"commit": commit, "dirty": dirty, "sha256": digest.hexdigest()}
-
-
-def _git(*words: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

@@ -17,7 +17,8 @@ import yaml
 from labkit.files import write_atomic
 from labkit.labs import common
 from labkit.paths import data_root
-from labkit.results.run import DEAD, TOKEN, Run, code_version, end_from_outside, lock, read_manifest
+from labkit.results.machine import code_version
+from labkit.results.run import DEAD, TOKEN, Run, end_from_outside, lock, read_manifest
 from labkit.running.request import Request
 
 GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
@@ -65,13 +66,14 @@ def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outc
     starter = lock(request.folder, ".starter")
     try:
         os.environ[TOKEN] = token
-        Run(request.folder, facts, fresh).release()
+        Run(request.folder, facts, fresh, getattr(request.params, "anyway", False)).release()
         with open(request.folder / "log.txt", "ab") as log:
             process = _start(request, log)
             try:
                 _watch(process, request.folder, token, timeout)
             finally:
                 _end(process, request.folder, token)
+                process.stdin.close()
         (request.folder / "progress.txt").unlink(missing_ok=True)
     finally:
         os.environ.pop(TOKEN, None)
@@ -88,13 +90,15 @@ def _start(request: Request, log: Any) -> subprocess.Popen:
     options = ["-f", str(given), "--no-progress-bar", "--log-level", "WARNING", "--autosave-cell-every", "30"]
     # papermill takes braces in a path for a place to fill in
     paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (request.notebook, output)]
-    command = [sys.executable, "-m", "papermill", *paths, *options]
+    # Nothing is imported from the run folder (-P), and the notebook's place is its own folder, as in Jupyter.
+    options += ["--cwd", str(request.notebook.parent)]
+    command = [sys.executable, "-P", "-m", "labkit.running.headless", *paths, *options]
     data = data_root(getattr(request.params, "data_root", ""))
     roots = {"LABKIT_RUNS": str(request.folder.parents[1]), "LABKIT_DATA": str(data)}
     environment = os.environ | roots | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     return subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # closes when this process ends, which papermill then sees
         stdout=log,
         stderr=log,
         env=environment,
@@ -136,7 +140,7 @@ def _last_error(folder: Path, code: int) -> dict[str, Any]:
     return {"type": "KernelDied", "message": f"{DEAD} (papermill's exit code: {code})", "cell": None}
 
 
-def _kernel(folder: Path, token: str) -> int:
+def kernel_of(folder: Path, token: str) -> int:
     """The process of the run's kernel; 0 if it has not got so far, or if the folder is no longer ours."""
     manifest = read_manifest(folder)
     pid = manifest.get("pid", 0) if manifest.get("token") == token else 0
@@ -145,7 +149,7 @@ def _kernel(folder: Path, token: str) -> int:
 
 def _interrupt(process: subprocess.Popen, folder: Path, token: str) -> None:
     """What the "interrupt kernel" button does; the training saves its checkpoint and stops."""
-    if pid := _kernel(folder, token):
+    if pid := kernel_of(folder, token):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -157,7 +161,7 @@ def _end(process: subprocess.Popen, folder: Path, token: str) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    if pid := _kernel(folder, token):
+    if pid := kernel_of(folder, token):
         for _ in range(50):  # papermill shuts its kernel down; after 5 s it is stopped
             if not _alive(pid):
                 return

@@ -28,12 +28,17 @@ class Request:
 
 
 def make_request(
-    name: str, experiment: str = "quick", overrides: Sequence[tuple[str, str]] = (), data: str = "", out: str = ""
+    name: str,
+    experiment: str = "quick",
+    overrides: Sequence[tuple[str, str]] = (),
+    data: str = "",
+    out: str = "",
+    anyway: bool = False,
 ) -> Request:
     """Check a request and find its data and run folder; RequestError says what is wrong with it."""
     notebook = find_notebook(name)
     lab, defaults = lab_of(notebook.stem), notebook_defaults(notebook)
-    params = make_parameters(notebook, experiment, overrides, data, out)
+    params = make_parameters(notebook, experiment, overrides, data, out, anyway)
     try:
         source = lab.find_data(params)
     except OSError as error:
@@ -43,15 +48,25 @@ def make_request(
 
 
 def make_parameters(
-    notebook: Path, experiment: str, overrides: Sequence[tuple[str, str]], data: str = "", out: str = ""
+    notebook: Path,
+    experiment: str,
+    overrides: Sequence[tuple[str, str]],
+    data: str = "",
+    out: str = "",
+    anyway: bool = False,
 ) -> Parameters:
-    """The checked parameters of a request, with absolute folders; ``data`` and ``out`` go to labs that read there."""
+    """The checked parameters of a request, with absolute folders.
+
+    ``data`` and ``out`` go to labs that read there, ``anyway`` to those that train.
+    """
     lab = lab_of(notebook.stem)
     asked = common.read_experiment(notebook, experiment) | dict(overrides)
     for name, folder in (("data_root", data), ("runs_root", out)):
         given = asked.get(name) or folder
         if given and name in lab.Parameters.model_fields:
             asked[name] = str(Path(str(given)).expanduser().resolve())
+    if anyway and "anyway" in lab.Parameters.model_fields:
+        asked["anyway"] = True
     return lab.Parameters.checked(notebook_defaults(notebook) | asked)
 
 

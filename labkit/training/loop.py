@@ -7,10 +7,10 @@ step follow from (seed, epoch, step), so a resumed training repeats the uninterr
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from labkit.data.loading import Batches
 from labkit.draws import step_seed
-from labkit.errors import RequestError, TrainingError
-from labkit.training.checkpoint import load_checkpoint, save_checkpoint
+from labkit.errors import TrainingError
+from labkit.training.checkpoint import DamagedError, load_checkpoint, save_checkpoint
 from labkit.training.interrupt import NEVER, Interrupt, StoppedBetweenSteps, deferred_interrupt
+from labkit.training.memory import TOO_SMALL, is_out_of_memory, reason
 from labkit.training.optim import Schedule
 from labkit.training.precision import Precision
+from labkit.training.resume import Autosave, Checkpoints, Observer, State
 from labkit.training.stopping import Row, Stop, never
 
 LOOK_EVERY = 0.2  # seconds between two looks at the losses
@@ -44,33 +46,7 @@ class Recipe:
     precision: Precision
     seed: int = 0
     stop_early: Stop = never
-
-
-@dataclass
-class State:
-    """Where a training stands: ``step`` steps into ``epoch`` (both from 0), with the sums of that epoch so far."""
-
-    epoch: int = 0
-    step: int = 0
-    images: int = 0
-    loss_sum: float = 0.0
-    metric_sum: float = 0.0
-    seconds: float = 0.0
-    history: list[Row] = field(default_factory=list)
-
-    def scores(self, name: str) -> list[float]:
-        """The validation scores of the epochs finished so far."""
-        return [row[f"val_{name}"] for row in self.history]
-
-
-class Observer(Protocol):
-    """Who watches a training: the progress bar, history.csv, TensorBoard."""
-
-    def on_step(self, state: State, steps: int) -> None:
-        """A few times a second; ``steps`` is the number of steps in an epoch."""
-
-    def on_epoch(self, history: list[Row], val_scores: np.ndarray) -> None:
-        """After each epoch: its row is the last of ``history``; the validation metric of each image, (N,)."""
+    identity: Mapping[str, Any] = field(default_factory=dict)  # parameters and data; other ones cannot be gone on with
 
 
 def fit(
@@ -79,39 +55,63 @@ def fit(
     """Train ``model`` by ``recipe`` and return the history, one row per epoch; the model then holds the best weights.
 
     ``folder`` receives ``best.safetensors`` (weights of the epoch with the highest validation metric; of equals, the
-    lower validation loss) and ``last.safetensors`` (everything needed to go on). If ``last`` is there already,
-    training goes on from it. Ctrl-C, "interrupt kernel" and SIGTERM save after the step at hand, then stop.
-    Raises TrainingError where the loss is no longer a finite number.
+    lower validation loss) and ``last.safetensors`` (everything needed to go on, written after each epoch and now and
+    then within one). If ``last`` is there already, training goes on from it. Ctrl-C, "interrupt kernel" and SIGTERM
+    save after the step at hand, then stop. Raises TrainingError where the loss is no longer a finite number or the
+    memory does not suffice, RequestError where what is there belongs to another training.
     """
-    best, last = folder / "best.safetensors", folder / "last.safetensors"
+    best, optimiser = folder / "best.safetensors", recipe.optimiser
     model.to(recipe.precision.device, memory_format=torch.channels_last)
-    scaler, state = recipe.precision.scaler(), State()
-    if last.exists():
-        facts = load_checkpoint(last, model, recipe.optimiser)
-        check_precision(facts["precision"], recipe.precision, last)
-        state = State(**facts["state"])
-        scaler.load_state_dict(facts["scaler"])
+    scaler = recipe.precision.scaler()
+    checkpoints = Checkpoints(folder, {**recipe.identity, "precision": recipe.precision.name})
+    state = checkpoints.load(model, optimiser, scaler, lambda text: warn(observers, text))
+    if state.complete:
+        load_best(best, model, state.history, recipe.metric_name)
+        return state.history
 
     def save_last() -> None:
-        facts = {"state": asdict(state), "scaler": scaler.state_dict(), "precision": recipe.precision.name}
-        save_checkpoint(last, model, facts, recipe.optimiser)
+        checkpoints.save(model, optimiser, scaler.state_dict(), state)
 
+    def save_best() -> None:
+        if state.step == 0 and newest_is_best(state.history, recipe.metric_name):
+            save_checkpoint(best, model, state.history[-1])
+
+    observers = [*observers, Autosave(save_last)]
+    for observer in observers:
+        observer.on_begin(state, len(train))
     with deferred_interrupt() as interrupt:
         try:
+            save_best()  # in case the last session ended between the two savings of an epoch
             while state.epoch < recipe.epochs and not recipe.stop_early(state.history):
                 train_epoch(model, train, recipe, state, scaler, observers, interrupt)
                 val_losses, val_scores = evaluate(model, val, recipe.loss, recipe.metric, recipe.precision, interrupt)
-                if finish_epoch(state, recipe, float(val_losses.mean()), float(val_scores.mean())):
-                    save_checkpoint(best, model, state.history[-1])
+                finish_epoch(state, recipe, float(val_losses.mean()), float(val_scores.mean()))
                 for observer in observers:
                     observer.on_epoch(state.history, val_scores)
                 save_last()
+                save_best()
+            checkpoints.complete(state)
             interrupt.check()  # a stop that came while the last epoch was saved
         except StoppedBetweenSteps as stopped:
-            save_last()
+            if not state.complete:
+                save_last()
             raise KeyboardInterrupt(*stopped.args) from None
-    load_checkpoint(best, model)
+    load_best(best, model, state.history, recipe.metric_name)
     return state.history
+
+
+def warn(observers: Sequence[Observer], text: str) -> None:
+    """Tell everyone who watches."""
+    for observer in observers:
+        observer.on_warning(text)
+
+
+def load_best(path: Path, model: nn.Module, history: Sequence[Row], metric_name: str) -> None:
+    """Put the weights of the best epoch into ``model``; DamagedError if ``path`` holds those of another epoch."""
+    row = load_checkpoint(path, model)
+    chosen = max(history, key=lambda row: rank(row, metric_name))
+    if row != chosen:
+        raise DamagedError(path, f"it holds epoch {row.get('epoch')}, but epoch {chosen['epoch']} was the best")
 
 
 def train_epoch(
@@ -124,25 +124,19 @@ def train_epoch(
     interrupt: Interrupt = NEVER,
 ) -> None:
     """Take the steps of ``state.epoch`` from ``state.step`` on; ``state`` is true after every step."""
-    device, pending = recipe.precision.device, []
+    pending = []
     began = watched = time.perf_counter()
     model.train()
     for images, targets in train.from_step(state.epoch, state.step):
         set_learning_rate(recipe, state, len(train))
-        torch.manual_seed(step_seed(recipe.seed, state.epoch, state.step))  # dropout
-        images = images.to(device, memory_format=torch.channels_last)  # (N, C, H, W)
-        targets = targets.to(device)
-        with recipe.precision.autocast():
-            logits = model(images).float()
-        objective = recipe.objective(logits, targets).mean()
-        scaler.scale(objective).backward()
+        measured = learn_within_memory(model, images, targets, recipe, state, scaler, observers)
         scaler.step(recipe.optimiser)
         scaler.update()
         recipe.optimiser.zero_grad(set_to_none=True)
         state.step += 1
 
         # Reading a number back makes a GPU wait, so the losses stay on the device and are read a few times a second.
-        pending.append(measure(recipe, objective.detach(), logits.detach(), targets))
+        pending.append(measured)
         now = time.perf_counter()
         if now - watched > LOOK_EVERY or state.step == len(train) or interrupt.requested:
             watched = now
@@ -153,19 +147,60 @@ def train_epoch(
             interrupt.check()
 
 
+def learn_within_memory(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    recipe: Recipe,
+    state: State,
+    scaler: torch.amp.GradScaler,
+    observers: Sequence[Observer],
+) -> Tensor:
+    """``learn``; where the memory does not suffice, again in twice as many parts, and so from then on.
+
+    TrainingError if it does not suffice for parts of two images, the fewest that batch normalisation can work with.
+    """
+    while True:
+        try:
+            return learn(model, images, targets, recipe, state, scaler)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            why = reason(error)
+        recipe.optimiser.zero_grad(set_to_none=True)  # out here nothing holds the failed pass in memory any longer
+        if state.parts * 2 > len(targets) // 2:
+            raise TrainingError(f"{TOO_SMALL.format(min(2, len(targets)))} ({why}).")
+        state.parts *= 2
+        warn(
+            observers,
+            f"The memory did not suffice for a step ({why}): from epoch {state.epoch + 1}, step {state.step + 1} on "
+            f"a batch goes through the network in {state.parts} parts, whose gradients are added up. That is the same "
+            f"step, but for batch normalisation, which sees one part at a time.",
+        )
+
+
+def learn(
+    model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, state: State, scaler: torch.amp.GradScaler
+) -> Tensor:
+    """Forward and backward pass of a batch, in ``state.parts`` parts; returns what ``measure`` says of it, (3,)."""
+    torch.manual_seed(step_seed(recipe.seed, state.epoch, state.step))  # dropout
+    device, parts = recipe.precision.device, max(1, min(state.parts, len(targets) // 2))
+    measured = torch.zeros(3, device=device)
+    for x, y in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
+        x, y = x.to(device, memory_format=torch.channels_last), y.to(device)  # (N, C, H, W)
+        with recipe.precision.autocast():
+            logits = model(x).float()
+        objective = recipe.objective(logits, y).mean()
+        share = len(y) / len(targets)
+        scaler.scale(share * objective).backward()
+        measured += share * measure(recipe, objective.detach(), logits.detach(), y)
+    return measured
+
+
 @torch.no_grad()
 def measure(recipe: Recipe, objective: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
     """Objective, loss and metric of one batch, three numbers on the device: (3,)."""
     return torch.stack([objective, recipe.loss(logits, targets).mean(), recipe.metric(logits, targets).mean()])
-
-
-def check_precision(before: str, now: Precision, path: Path) -> None:
-    """Training goes on only in the number format it began in; RequestError else."""
-    if before != now.name:
-        raise RequestError(
-            f"The training in {path} began in {before} and cannot go on in {now.name}: set precision = {before!r}, or "
-            f"start over with fresh = True (--fresh)."
-        )
 
 
 def set_learning_rate(recipe: Recipe, state: State, steps: int) -> None:
@@ -204,8 +239,8 @@ def diverged(what: str, state: State, recipe: Recipe) -> TrainingError:
     )
 
 
-def finish_epoch(state: State, recipe: Recipe, val_loss: float, val_metric: float) -> bool:
-    """Write the epoch's row, move ``state`` to the start of the next; tell whether this epoch is the best so far."""
+def finish_epoch(state: State, recipe: Recipe, val_loss: float, val_metric: float) -> None:
+    """Write the epoch's row and move ``state`` to the start of the next."""
     name = recipe.metric_name
     if not math.isfinite(val_loss):
         raise diverged(f"validation loss became {val_loss}", state, recipe)
@@ -219,11 +254,14 @@ def finish_epoch(state: State, recipe: Recipe, val_loss: float, val_metric: floa
         "seconds": round(state.seconds, 3),
         "images_per_second": round(state.images / state.seconds, 1),
     }
-    is_best = all(rank(row, name) > rank(earlier, name) for earlier in state.history)
     state.history.append(row)
     state.epoch, state.step, state.images = state.epoch + 1, 0, 0
     state.loss_sum = state.metric_sum = state.seconds = 0.0
-    return is_best
+
+
+def newest_is_best(history: Sequence[Row], metric_name: str) -> bool:
+    """Whether there is an epoch, and the last one is better than all before it."""
+    return bool(history) and all(rank(history[-1], metric_name) > rank(row, metric_name) for row in history[:-1])
 
 
 def rank(row: Row, metric_name: str) -> tuple[float, float]:
@@ -259,7 +297,17 @@ def predict(model: nn.Module, batches: Batches, precision: Precision) -> Tensor:
 
 @torch.inference_mode()
 def forward(model: nn.Module, images: Tensor, precision: Precision) -> Tensor:
-    """One forward pass of images (N, C, H, W) in evaluation mode and the given precision; float32 logits."""
-    images = images.to(precision.device, memory_format=torch.channels_last)
-    with precision.autocast():
-        return model.eval()(images).float()
+    """One forward pass of images (N, C, H, W) in evaluation mode and the given precision; float32 logits.
+
+    Where the memory does not suffice they go half by half, which changes no score. TrainingError for a single image.
+    """
+    try:
+        x = images.to(precision.device, memory_format=torch.channels_last)
+        with precision.autocast():
+            return model.eval()(x).float()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(images) == 1:
+            raise TrainingError(f"{TOO_SMALL.format(1)} ({reason(error)}).") from error
+    return torch.cat([forward(model, half, precision) for half in images.tensor_split(2)])

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from labkit.training.loop import State
+from labkit.training.resume import Observer, State
 
 
-class Progress:
-    """Shows how a training goes; an Observer for ``fit``."""
+class Progress(Observer):
+    """Shows how a training goes."""
 
     def __init__(self, epochs: int, metric_name: str, note: Callable[[str], None] = lambda line: None):
         """``note`` receives every line that is shown, for whoever watches from another process."""
@@ -22,6 +22,11 @@ class Progress:
         self.shown = 0.0
         self.handle = _display_handle()
         self.live = self.handle is not None or sys.stderr.isatty()
+
+    def on_begin(self, state: State, steps: int) -> None:
+        """Say where an earlier session is taken up."""
+        if state.epoch or state.step:
+            print(f"goes on after step {state.step} of {steps} in epoch {state.epoch + 1}", flush=True)
 
     def on_step(self, state: State, steps: int) -> None:
         """Redraw the bar, twice a second at most."""
@@ -39,6 +44,10 @@ class Progress:
         line = epoch_line(history[-1], self.epochs, self.metric_name)
         if self.handle is None:
             print(("\r\033[K" if self.live else "") + line, flush=True)
+
+    def on_warning(self, text: str) -> None:
+        """Show it, and leave it there."""
+        print(("\r\033[K" if self.live and self.handle is None else "") + text, flush=True)
 
     def close(self, history: Sequence[Mapping[str, float]]) -> None:
         """Say how the training ended, also if there was nothing left to train."""
@@ -103,16 +112,13 @@ def _display_handle() -> Any:
     return display({"text/plain": "starting"}, raw=True, display_id=True)
 
 
-class TensorBoard:
-    """Writes loss, metric and learning rate of every epoch for TensorBoard, and a picture; an Observer for ``fit``."""
+class TensorBoard(Observer):
+    """Writes loss, metric and learning rate of every epoch for TensorBoard, and a picture."""
 
     def __init__(self, folder: Path, picture: Callable[[], np.ndarray] | None = None):
         from torch.utils.tensorboard import SummaryWriter  # an extra: only those who ask for it need it
 
         self.writer, self.picture = SummaryWriter(folder), picture
-
-    def on_step(self, state: State, steps: int) -> None:
-        """Nothing: curves are drawn by epoch."""
 
     def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
         """Add the epoch's numbers and picture."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-Row = dict[str, float]  # one line of history.csv
+Row = dict[str, int | float]  # one line of history.csv
 Stop = Callable[[Sequence[Mapping[str, float]]], bool]
 
 

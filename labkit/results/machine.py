@@ -1,0 +1,66 @@
+"""What a run was made with: the machine, the versions, the code."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from typing import Any
+
+import torch
+
+from labkit.paths import PACKAGE, project_root
+
+TAUGHT_BY = ("data", "models", "training", "labs")  # the rooms of labkit on which it depends what a training learns
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions, for the manifest."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpu": torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+    }
+
+
+def code_version(notebook: str = "") -> dict[str, Any]:
+    """Commit and cleanliness of the checkout, and a hash of the package and of the notebook's code cells."""
+    digest = hashlib.sha256()
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
+    digest.update(_code_cells(notebook).encode())
+    commit = _git("rev-parse", "HEAD")
+    dirty = bool(_git("status", "--porcelain")) if commit else None
+    return {"commit": commit, "dirty": dirty, "sha256": digest.hexdigest()}
+
+
+def training_code(notebook: str) -> dict[str, str]:
+    """Everything that what a training learns depends on, beside parameters and data: name -> version or hash.
+
+    A training that was stopped goes on exactly only where all of this is as it was.
+    """
+    files = [path for room in TAUGHT_BY for path in sorted((PACKAGE / room).rglob("*.py"))]
+    parts = {path.relative_to(PACKAGE.parent).as_posix(): path.read_bytes() for path in [*files, PACKAGE / "draws.py"]}
+    parts[f"the code cells of {notebook}"] = _code_cells(notebook).encode()
+    return {"torch": torch.__version__} | {name: hashlib.sha256(c).hexdigest()[:12] for name, c in parts.items()}
+
+
+def _code_cells(notebook: str) -> str:
+    path = project_root() / "notebooks" / f"{notebook}.ipynb"
+    cells = json.loads(path.read_text("utf-8"))["cells"] if path.is_file() else []
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,36 @@
+"""papermill, as ``labkit run`` starts it: ``python -m labkit.running.headless`` and papermill's own words.
+
+It lives no longer than its starter. The starter holds the other end of the standard input, which closes with it,
+however it ends; the kernel is then interrupted, so that a training saves where it stands, and the run says so.
+"""
+
+import contextlib
+import os
+import runpy
+import signal
+import sys
+import threading
+from pathlib import Path
+
+
+def main() -> None:
+    """Run papermill, and watch over the starter."""
+    threading.Thread(target=end_with_starter, daemon=True).start()
+    runpy.run_module("papermill", run_name="__main__", alter_sys=True)
+
+
+def end_with_starter() -> None:
+    """Wait until the starter is gone, then stop the notebook in order, or at once if no cell has run yet."""
+    sys.stdin.buffer.read()
+    from labkit.results.run import TOKEN
+    from labkit.running.execute import kernel_of  # brings PyTorch, which a run that ends well does not need here
+
+    with contextlib.suppress(ProcessLookupError):
+        if pid := kernel_of(Path.cwd(), os.environ[TOKEN]):
+            os.kill(pid, signal.SIGINT)
+            return
+    os.killpg(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Real runs that something happens to: killed starters and papermills, changed code, full and read-only disks."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from test_notebooks import labkit, wait_for
+
+from labkit.results.run import read_manifest
+from labkit.training.checkpoint import read_checkpoint
+
+WORDS = ["04", "-p", "source", "sample", "-p", "limit", "120", "-p", "batch_size", "16", "-p", "blocks", "2"]
+LONG = [*WORDS, "-p", "epochs", "300"]
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess:
+    return subprocess.run(labkit("run", *words), capture_output=True, text=True, timeout=300, check=False)
+
+
+def folder_of(out: Path) -> Path:
+    """The one run folder under ``out``."""
+    (folder,) = (path for path in out.glob("04_block_cnn/*") if path.is_dir())
+    return folder
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, Path, psutil.Process]]:
+    """A run in the middle of its training: its command, its folder, and the process of papermill."""
+    command = subprocess.Popen(labkit("run", *LONG, "--out", tmp_path), stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: list(tmp_path.glob("04_block_cnn/*/history.csv")))
+        (papermill,) = (p for p in psutil.Process(command.pid).children() if "headless" in " ".join(p.cmdline()))
+        yield command, folder_of(tmp_path), papermill
+    finally:
+        command.kill()
+        command.wait()
+
+
+def goes_on(folder: Path, epochs_before: int) -> None:
+    """The same request again takes the training up, behind what was there; then it is stopped with Ctrl-C."""
+    words = labkit("run", *LONG, "--out", folder.parents[1])
+    command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs_before + 2)
+    command.send_signal(signal.SIGINT)
+    assert command.wait(60) == 130
+    assert "it goes on from its last checkpoint" in (folder / "log.txt").read_text("utf-8")
+    assert pd.read_csv(folder / "history.csv")["epoch"].is_monotonic_increasing
+    assert read_manifest(folder)["status"] == "interrupted"
+
+
+def test_a_killed_papermill_takes_its_kernel_along_and_the_next_run_goes_on(started: tuple) -> None:
+    command, folder, papermill = started
+    kernel = psutil.Process(read_manifest(folder)["pid"])
+    papermill.kill()
+    assert command.wait(60) == 1
+    assert not kernel.is_running()
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    assert (manifest["status"], manifest["error"]["type"]) == ("failed", "KernelDied")
+    goes_on(folder, len(pd.read_csv(folder / "history.csv")))
+
+
+def test_a_killed_labkit_run_ends_its_notebook_in_order_and_the_next_run_goes_on(started: tuple) -> None:
+    command, folder, papermill = started
+    kernel = psutil.Process(read_manifest(folder)["pid"])
+    command.kill()
+    psutil.wait_procs([papermill, kernel], timeout=90)
+    assert not papermill.is_running()
+    assert not kernel.is_running()
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    assert (manifest["status"], manifest["error"]["type"]) == ("interrupted", "KeyboardInterrupt")
+    _, facts = read_checkpoint(folder / "checkpoints" / "last.safetensors")
+    assert facts["state"]["epoch"] >= 1
+    goes_on(folder, len(pd.read_csv(folder / "history.csv")))
+
+
+def test_changed_code_is_named_and_needs_to_be_allowed(started: tuple) -> None:
+    command, folder, _ = started
+    command.send_signal(signal.SIGINT)
+    assert command.wait(60) == 130
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    manifest["training_code"] |= {"labkit/training/loop.py": "another", "torch": "1.0"}
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    refused = run(*LONG, "--out", folder.parents[1])
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert "since then torch, labkit/training/loop.py changed: go on all the same with anyway = True (--anyway)" in line
+    stopped = subprocess.Popen(labkit("run", *LONG, "--anyway", "--out", folder.parents[1]), stderr=subprocess.PIPE)
+    wait_for(lambda: len(read_manifest(folder)["sessions"]) == 2)
+    epochs = len(pd.read_csv(folder / "history.csv"))
+    wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs)
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.wait(60) == 130
+    goes_on(folder, epochs)  # what was allowed once is the code of the run from then on
+
+
+def test_a_run_on_a_disk_that_fills_says_so_and_goes_on_when_there_is_room(small_disk: Path) -> None:
+    said = []
+    for size in ("256k", "2m", "6m", "64m"):
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(small_disk)], check=True)
+        finished = run(*WORDS, "-p", "epochs", "2", "--out", small_disk)
+        said.append(finished.stderr)
+        for path in small_disk.rglob("*.json"):
+            json.loads(path.read_text("utf-8"))
+        for path in small_disk.rglob("*.safetensors"):
+            read_checkpoint(path)
+        if size != "64m":
+            assert finished.returncode == 1, finished.stdout
+            assert "No space left on device" in finished.stderr
+    assert finished.returncode == 0, finished.stderr
+    folder = folder_of(small_disk)
+    assert read_manifest(folder)["status"] == "completed"
+    assert not list(folder.rglob(".*.unfinished"))
+    assert not (folder / ".reserve").exists()
+
+
+def test_data_that_cannot_be_written_beside_are_read_all_the_same(small_disk: Path, tmp_path: Path) -> None:
+    first = run(*WORDS, "-p", "epochs", "1", "--data", tmp_path, "--out", tmp_path / "a")
+    assert first.returncode == 0, first.stderr
+    shutil.copytree(tmp_path / "samples" / "textures" / "cifar10", small_disk / "cifar10")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    words = ["-p", "source", "official", "-p", "epochs", "1", "--data", small_disk, "--out", tmp_path / "b"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    finished = subprocess.run(
+        labkit("run", *WORDS, *words), env=environment, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "images in the CIFAR-10 layout" in finished.stdout
+
+
+def test_runs_may_be_moved(tmp_path: Path) -> None:
+    words = [*WORDS, "-p", "epochs", "1"]
+    assert run(*words, "--out", tmp_path / "here").returncode == 0
+    shutil.move(tmp_path / "here", tmp_path / "there 中文")
+    again = run(*words, "--out", tmp_path / "there 中文")
+    assert again.returncode == 0
+    assert "complete already" in again.stdout
