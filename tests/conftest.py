@@ -11,6 +11,7 @@ from pathlib import Path
 
 os.environ.pop("LABKIT_DATA", None)
 os.environ.pop("LABKIT_RUNS", None)
+os.environ.pop("LABKIT_MIRROR", None)
 
 import matplotlib as mpl
 import numpy as np
