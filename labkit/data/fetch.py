@@ -114,9 +114,9 @@ def _stream(part: Path, address: str, remote: Remote) -> bool:
 def _append(part: Path, done: int, answer: requests.Response, remote: Remote) -> int:
     """Write the body of an answer behind the first ``done`` bytes of ``part``; the bytes it has then."""
     answer.raw.headers.pop("Content-Encoding", None)  # some servers call a .gz so: it is wanted packed, as published
-    look = {"unit": "B", "unit_scale": True, "disable": None, "leave": False}  # None: silent but on a terminal
+    look = {"desc": part.name[1:-5], "unit": "B", "unit_scale": True, "disable": None, "leave": False}  # on a terminal
     with open(part, "ab" if done else "wb") as file, tqdm(initial=done, total=remote.size or None, **look) as bar:
-        for block in answer.iter_content(2**16):
+        for block in answer.iter_content(2**13):
             done += len(block)
             if done > remote.at_most:
                 part.unlink()
