@@ -1,6 +1,5 @@
 """Finding, checking, making and fetching data: what is whole is read, what is not is named."""
 
-import multiprocessing
 import shutil
 from pathlib import Path
 from typing import Any
@@ -203,18 +202,6 @@ def test_an_old_torchvision_cache_is_not_read_in_place_of_the_files(tmp_path: Pa
     (cache / "training.pt").write_bytes(b"not these")
     (cache / "test.pt").write_bytes(b"not these")
     assert len(mnist.load(mnist.find(root, "official"), 10)[0]) == 40
-
-
-def _download(root: Path, known: dict[str, Any]) -> bool:
-    return mnist.find(root, "download", published=known).verified
-
-
-def test_four_processes_make_one_download(tmp_path: Path, mirror: Any) -> None:
-    folder, address, handler = mirror
-    known = published(write_idx(tmp_path / "truth"), folder, address)
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        assert pool.starmap(_download, [(tmp_path / "new", known)] * 4) == [True] * 4
-    assert len(handler.asked) == 4
 
 
 def test_a_limited_test_set_is_the_same_for_every_seed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Unpack archives without trust in them: files and folders only, in one new folder, bytes counted as they come out."""
 
+import errno
 import gzip
 import lzma
 import os
@@ -17,7 +18,7 @@ from typing import BinaryIO
 
 from labkit.errors import DataError
 
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
 DAMAGE += (OverflowError, NotImplementedError, RecursionError, IndexError)  # what odd headers lead to
 Place = Callable[[PurePosixPath], PurePosixPath | None]  # where a file goes in the new folder; None: it is not wanted
 Members = Iterator[tuple[str, bool, BinaryIO]]  # name, whether it is a folder, content
@@ -79,25 +80,24 @@ def _sentences(archive: Path, unpacked: Path) -> Iterator[None]:
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
         yield
-    except DAMAGE as error:
+    except (*DAMAGE, OSError) as error:
+        if getattr(error, "errno", None) not in (None, errno.EINVAL):  # the disk is at fault, not the archive
+            raise
         raise DataError(f"{archive} is damaged or not the published file ({error}): fetch it anew.") from None
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
 
 
 def _members(archive: Path, counted: _Counted) -> Members:
-    """What an archive holds, in its order, with links, devices and encrypted files refused; each is read at once."""
+    """What an archive holds, in its order, to be read in that order; links, devices and encrypted files are refused."""
     with open(archive, "rb") as file:
         magic = file.read(2)
-    if magic == b"PK":
-        yield from _zip_members(archive, counted)
-    else:
-        with {b"\x1f\x8b": gzip.open, b"\xfd7": lzma.open}.get(magic, open)(archive, "rb") as counted.stream:
-            yield from _tar_members(counted)
+    opener = {b"\x1f\x8b": gzip.open, b"\xfd7": lzma.open}.get(magic, open)
+    return _zip_members(archive, counted) if magic == b"PK" else _tar_members(opener(archive, "rb"), counted)
 
 
-def _tar_members(counted: _Counted) -> Members:
-    with tarfile.open(fileobj=counted, mode="r|") as tar:  # read from end to end, so headers are counted as well
+def _tar_members(stream: BinaryIO, counted: _Counted) -> Members:
+    with stream as counted.stream, tarfile.open(fileobj=counted, mode="r|") as tar:  # from end to end, headers counted
         for member in tar:
             if not (member.isdir() or member.isreg()) or member.issparse():
                 raise ValueError(f"it holds {member.name!r}, which is neither a plain file nor a folder")
