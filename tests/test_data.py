@@ -137,6 +137,11 @@ def test_the_registry_and_the_data_page_agree() -> None:
         for path, file in files.items():
             assert path in page
             assert file["sha256"] in page
+        for packed in [*files.values(), *facts.get("archives", {}).values(), facts.get("archive")]:
+            if packed:
+                assert facts["mirrors"][0] + packed["remote"] in page
+                assert packed.get("remote_checksum", "").split(":")[-1] in page
+                assert "remote_size" not in packed or f"{packed['remote_size']:,}" in page
 
 
 def published(root: Path, packed: Path, *mirrors: str) -> dict[str, Any]:

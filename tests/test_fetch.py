@@ -231,7 +231,7 @@ def test_a_failure_is_one_sentence_that_names_every_mirror(serve: Serve, target:
 
 def test_no_server_at_all_is_named(target: Path) -> None:
     nowhere = Remote(("http://127.0.0.1:9/file.bin", "nonsense"), at_most=9)
-    with pytest.raises(DataError, match=r"127\.0\.0\.1:9/file\.bin broke off: ConnectionError; nonsense Invalid URL"):
+    with pytest.raises(DataError, match=r":9/file\.bin is out of reach \(ConnectionError\); nonsense Invalid URL"):
         fetch(nowhere, target)
 
 
@@ -433,7 +433,7 @@ def test_packed_bytes_that_hold_another_file_are_refused_and_deleted(serve: Serv
     known["files"]["set/file.bin"] |= {"size": 1000}
     with pytest.raises(DataError, match="more bytes than the data set has"):
         download_files(tmp_path, "set", known)
-    assert not [path for path in tmp_path.rglob("*file.bin*") if path.name != "unpacked"]
+    assert not list(tmp_path.rglob("*file.bin*"))
 
 
 def test_a_folder_that_cannot_be_written_is_named(serve: Serve, tmp_path: Path) -> None:

@@ -26,8 +26,12 @@ def fetching(root: Path, name: str) -> Iterator[Path]:
         with FileLock(root / f".{name}.lock"):
             arrivals = root / f".download-{name}"
             arrivals.mkdir(exist_ok=True)
-            yield arrivals
-            shutil.rmtree(arrivals)
+            try:
+                yield arrivals
+                shutil.rmtree(arrivals)
+            finally:
+                with contextlib.suppress(OSError):
+                    arrivals.rmdir()  # if nothing has arrived
     except OSError as error:
         raise DataError(
             f"Cannot download into {root} ({error.strerror or error}): make room, which lets the next try go on from "

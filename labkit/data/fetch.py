@@ -57,14 +57,14 @@ def fetch(remote: Remote, target: Path) -> None:
             os.replace(part, target)
             return
         except RequestException as error:
-            reason = f"broke off: {type(error).__name__}" if isinstance(error, CUT) else error
+            reason = f"is out of reach ({type(error).__name__})" if isinstance(error, CUT) else error
             failures.append(f"{_shown(address)} {reason}")
         finally:
             if not part.exists():
                 part.with_suffix(".etag").unlink(missing_ok=True)
     raise DataError(
         f"Could not download {target.name} ({'; '.join(failures)}): check the network, or name your course's mirror in "
-        f"LABKIT_MIRROR, and try again, which goes on from {_size(part):,} bytes, or take source='sample'."
+        f"LABKIT_MIRROR, and try again ({_size(part):,} bytes have arrived and are kept), or take source='sample'."
     )
 
 
