@@ -83,7 +83,10 @@ class Site(http.server.BaseHTTPRequestHandler):
         self.well()
 
     def wrong_range(self) -> None:
-        self.well(Content_Range="bytes 0-99/100")
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes 0-{len(self.content) - 1}/{len(self.content)}")
+        self.end_headers()
+        self.send(self.content)
 
     def other_total(self) -> None:
         self.well(Content_Range=f"bytes {HALF}-{len(self.content)}/{len(self.content) + 1}")
@@ -277,6 +280,13 @@ def test_two_versions_of_a_file_without_a_checksum_are_never_put_together(serve:
     fetch(unchecked, target)
     assert arrived(target)
     assert ranges(site)[-1] == f"bytes={HALF}-"  # with If-Range, to which a new version answers from its beginning
+
+
+def test_the_etag_of_one_server_means_nothing_to_another(serve: Serve, target: Path) -> None:
+    one, other = serve(bytes(len(CONTENT)), "cut", "404", etag='"1"'), serve(CONTENT, etag='"1"')
+    fetch(remote(one, other, size=0, checksum=""), target)
+    assert arrived(target)
+    assert ranges(other) == [""]
 
 
 @pytest.mark.parametrize(("etag", "again"), [('"one"', f"bytes={HALF}-"), ('W/"one"', ""), ("", "")])
