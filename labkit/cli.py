@@ -196,13 +196,14 @@ def data_list(root: str) -> None:
 
 
 @data.command("get")
-@click.argument("name", type=click.Choice(["mnist", "cifar10"]))
+@click.argument("name", type=click.Choice(["mnist", "liver", "cifar10", "pets"]))
 @click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
 def data_get(name: str, root: str) -> None:
-    """Download a data set from its mirrors and check it."""
+    """Download a data set and check it; go on where an earlier call ended. LABKIT_MIRROR: an address tried first."""
     with _errors_as_sentences():
-        from labkit.data import cifar10, mnist
+        from labkit.data import cifar10, liver, mnist, pets
         from labkit.paths import data_root
 
-        source = {"mnist": mnist, "cifar10": cifar10}[name].find(data_root(root), "download")
+        sets = {"mnist": mnist, "liver": liver, "cifar10": cifar10, "pets": pets}
+        source = sets[name].find(data_root(root), "download")
         click.echo(f"{source.name}: complete and checked in {source.root}")

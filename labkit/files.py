@@ -77,5 +77,10 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    return checksum(path, "sha256")
+
+
+def checksum(path: Path, method: str) -> str:
+    """A checksum of a file's content, ``sha256`` or ``md5``, in hexadecimal digits."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, method).hexdigest()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 os.environ.pop("LABKIT_DATA", None)
 os.environ.pop("LABKIT_RUNS", None)
+os.environ.pop("LABKIT_MIRROR", None)
 
 import matplotlib as mpl
 import numpy as np
@@ -90,7 +91,7 @@ def mirror(tmp_path: Path) -> Iterator[tuple[Path, str, type[Mirror]]]:
     folder.mkdir()
     handler = type("Counting", (Mirror,), {"asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield folder, f"http://127.0.0.1:{server.server_address[1]}/", handler
     server.shutdown()
     server.server_close()

@@ -17,6 +17,7 @@ from segments import assert_refused
 from torchvision.datasets import CIFAR10
 
 from labkit.data import cifar10, samples
+from labkit.data.sources import registry
 from labkit.errors import DataError
 from labkit.labs import block_cnn as lab
 
@@ -160,13 +161,20 @@ def test_a_download_is_unpacked_whole_and_a_wrong_one_leaves_nothing(
     folder, address, handler = mirror
     with tarfile.open(folder / "cifar.tar.gz", "w:gz") as archive:
         archive.add(write_batches(tmp_path / "truth") / cifar10.BATCHES, cifar10.BATCHES)
-    monkeypatch.setattr(CIFAR10, "url", address + "cifar.tar.gz")
-    monkeypatch.setattr(CIFAR10, "tgz_md5", "0" * 32)
-    with pytest.raises(DataError, match=r"Could not download CIFAR-10 .* unpack http"):
+    known = registry()["cifar10"] | {"mirrors": [address]}
+    facts = known["archives"][cifar10.BATCHES]
+    facts |= {"remote": "cifar.tar.gz", "remote_size": (folder / "cifar.tar.gz").stat().st_size}
+    monkeypatch.setattr(cifar10, "registry", lambda: {"cifar10": known})
+    with pytest.raises(DataError, match=r"Could not download cifar.tar.gz .* other bytes than the published"):
         cifar10.find(tmp_path / "new", "download")
-    assert not [path for path in (tmp_path / "new").iterdir() if not path.name.endswith(".lock")]
-    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(folder / "cifar.tar.gz"))
+    assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    facts["remote_checksum"] = f"md5:{md5(folder / 'cifar.tar.gz')}"
+    with pytest.raises(DataError, match="data_batch_1 is not the published file"):
+        cifar10.find(tmp_path / "new", "download")  # it is checked file by file as well
+    truth = tmp_path / "truth" / cifar10.BATCHES
+    monkeypatch.setattr(cifar10, "MD5", {name: md5(truth / name) for name in cifar10.MD5})
     found = cifar10.find(tmp_path / "new", "download")
+    assert found.verified
     assert len(cifar10.load(found, 32)[0]) == 30
     asked = len(handler.asked)
     assert cifar10.find(tmp_path / "new", "download") == found

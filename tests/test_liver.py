@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from PIL import Image
 from segments import assert_refused, liver_params, write_liver
 
 from labkit.data import liver
+from labkit.data.sources import checksums, fingerprint_of, registry
 from labkit.errors import DataError
+from labkit.files import sha256
 from labkit.labs import liver_unet as lab
 
 
@@ -166,6 +170,70 @@ def test_bad_data_are_one_sentence_that_names_the_file(root: Path, what: str) ->
 def test_official_data_that_are_not_there_say_where_to_put_them(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"No folder .*liver.*source='sample'"):
         liver.find(tmp_path, "official")
+
+
+def test_the_checksums_of_all_slices_make_the_fingerprint() -> None:
+    published = registry()["liver"]
+    known = checksums(published)
+    assert fingerprint_of(known) == published["fingerprint"]
+    assert sum(path.endswith("_mask.png") for path in known) == len(known) / 2 == 420
+
+
+@pytest.fixture
+def offered(tmp_path: Path, mirror: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small liver set that a mirror offers as an archive, and that is taken for the published one; its root."""
+    folder, address, _ = mirror
+    truth = write_liver(tmp_path / "truth")
+    files = {path: sha256(truth / path) for path in liver.pair_files(truth)}
+    with zipfile.ZipFile(folder / "abc123", "w") as archive:
+        archive.writestr("UNet-abc123/main.py", "import torch")
+        archive.writestr("UNet-abc123/old/train/000.png", "an older picture")
+        for path in files:
+            archive.write(truth / path, f"UNet-abc123/data/{path.removeprefix('liver/')}")
+    known = {key: facts for key, facts in registry()["liver"].items() if key != "checksums"} | {
+        "files": {path: {"sha256": digest} for path, digest in files.items()},
+        "mirrors": [address],
+        "fingerprint": fingerprint_of(files),
+    }
+    known["archive"]["remote"] = "abc123"
+    monkeypatch.setattr(liver, "registry", lambda: {"liver": known})
+    return truth
+
+
+def test_a_download_finds_the_slices_wherever_the_archive_has_them(tmp_path: Path, offered: Path, mirror: Any) -> None:
+    found = liver.find(tmp_path / "new", "download", asked_for=True)
+    assert (found.kind, found.verified, found.files) == ("official", True, liver.find(offered).files)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [".liver.lock", "liver"]
+    assert liver.find(tmp_path / "new", "download") == found
+    assert mirror[2].asked == ["/abc123"]
+    (tmp_path / "new" / "liver" / "train" / "004.png").unlink()  # what is missing is put in its place
+    assert liver.find(tmp_path / "new", "download") == found
+
+
+def test_a_damaged_slice_is_named_and_not_replaced(tmp_path: Path, offered: Path, mirror: Any) -> None:
+    mine = offered / "liver" / "train" / "007.png"
+    mine.write_bytes(mine.read_bytes() + b"!")
+    assert_refused(lambda: liver.find(offered, "download"), "liver/train/007.png", "is not the published file")
+    assert mine.read_bytes().endswith(b"!")
+    assert "liver/train/007.png is not the published file; all the rest are" in liver.find(offered, "official").caveat()
+    assert mirror[2].asked == []
+
+
+def test_a_slice_too_many_is_named(offered: Path) -> None:
+    for name in ("{}.png", "{}_mask.png"):
+        shutil.copy(offered / "liver/train" / name.format("000"), offered / "liver/train" / name.format("900"))
+    assert_refused(lambda: liver.find(offered, "download"), "liver/train/900.png", "is not the published file")
+
+
+def test_an_archive_without_a_published_slice_is_refused_and_deleted(
+    tmp_path: Path, offered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = liver.registry()
+    known["liver"]["files"]["liver/val/001.png"]["sha256"] = "0" * 64
+    monkeypatch.setattr(liver, "registry", lambda: known)
+    assert_refused(lambda: liver.find(tmp_path / "new", "download"), "abc123", "hold the published liver/val/001.png")
+    assert not list((tmp_path / "new").glob("liver"))
+    assert not list((tmp_path / "new").rglob("abc123"))
 
 
 def test_the_sample_is_the_same_every_time_and_has_what_makes_it_hard(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ WRONG = [
     (["02", "-p", "model", "u-net"], "must be one of 'unet'"),
     (["03", "-p", "target", "pet"], "must be one of 'pet_and_border'"),
     (["03", "-p", "loss", "dcie"], "must be one of 'bce'"),
-    (["03", "-p", "source", "download"], "No folder"),
+    (["03", "-p", "source", "official"], "No folder"),
 ]
 
 

@@ -4,16 +4,23 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from segments import assert_refused, pets_params, write_pets
 
+from labkit.cli import app
 from labkit.data import pets
+from labkit.data.sources import registry
+from labkit.errors import DataError
+from labkit.files import sha256
 from labkit.labs import pet_resnet34_unet as lab
 
 
@@ -112,6 +119,65 @@ def test_bad_data_are_one_sentence_that_names_the_file(root: Path, what: str) ->
 def test_official_files_that_are_png_or_gif_inside_are_read(root: Path) -> None:
     Image.new("RGBA", (67, 53), (10, 200, 30, 128)).save(a_photo(root), "PNG")
     assert lab.find_data(pets_params(root)).kind == "official"
+
+
+@pytest.fixture
+def offered(root: Path, mirror: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The small set as two archives on a mirror, taken for the published ones; what is known of it."""
+    folder, address, _ = mirror
+    (root / pets.FOLDER / "annotations" / "trimaps" / "._dog_3.png").write_bytes(b"what macOS puts there")
+    known = registry()["pets"] | {"mirrors": [address]}
+    for path, facts in known["archives"].items():
+        with tarfile.open(folder / facts["remote"], "w:gz") as archive:
+            archive.add(root / path, facts["inside"])
+        facts |= {"remote_checksum": f"sha256:{sha256(folder / facts['remote'])}"}
+        facts["remote_size"] = (folder / facts["remote"]).stat().st_size
+    monkeypatch.setattr(pets, "registry", lambda: {"pets": known})
+    monkeypatch.setattr(pets, "IMAGES", {"trainval": 14, "test": 6})
+    return known
+
+
+def test_a_download_makes_the_official_layout(tmp_path: Path, root: Path, offered: Any, mirror: Any) -> None:
+    found = pets.find(tmp_path / "new", "download", asked_for=True)
+    assert (found.kind, found.complete, found.name) == ("official", True, "Oxford-IIIT Pet")
+    assert found.files == pets.find(root, "official").files
+    assert not list((tmp_path / "new").rglob("._*"))
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [".pets.lock", pets.FOLDER]
+    assert pets.find(tmp_path / "new", "download") == found
+    assert len(mirror[2].asked) == 2
+    shutil.rmtree(tmp_path / "new" / pets.FOLDER / "images")
+    assert pets.find(tmp_path / "new", "download") == found
+    assert mirror[2].asked[2:] == ["/images.tar.gz"]
+
+
+def test_the_command_fetches_a_data_set_or_says_what_is_wrong(tmp_path: Path, offered: Any) -> None:
+    words = ["data", "get", "pets", "--data", str(tmp_path / "new")]
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stdout) == (0, f"Oxford-IIIT Pet: complete and checked in {tmp_path / 'new'}\n")
+    shutil.rmtree(tmp_path / "new" / pets.FOLDER)
+    offered["archives"][f"{pets.FOLDER}/images"]["remote_checksum"] = "md5:0"
+    failed = CliRunner().invoke(app, words)
+    assert failed.exit_code == 2
+    assert failed.stderr.startswith("labkit: Could not download images.tar.gz (http://127.0.0.1:")
+    assert len(failed.stderr.splitlines()) == 1
+
+
+def test_nothing_is_in_place_until_both_archives_have_arrived(tmp_path: Path, offered: Any, mirror: Any) -> None:
+    folder, _, handler = mirror
+    (folder / "images.tar.gz").rename(folder / "later")
+    with pytest.raises(DataError, match=r"Could not download images\.tar\.gz .*404"):
+        pets.find(tmp_path / "new", "download")
+    assert not (tmp_path / "new" / pets.FOLDER).exists()
+    (folder / "later").rename(folder / "images.tar.gz")
+    assert pets.find(tmp_path / "new", "download").complete
+    assert handler.asked == ["/annotations.tar.gz", "/images.tar.gz", "/images.tar.gz"]  # what had come was kept
+
+
+def test_a_part_of_the_data_set_is_not_replaced_by_a_download(root: Path, offered: Any, mirror: Any) -> None:
+    lines = the_list(root).read_text().splitlines()
+    the_list(root).write_text("\n".join(lines[:-1]) + "\n")
+    assert_refused(lambda: pets.find(root, "download"), pets.FOLDER, "does not hold the complete Oxford-IIIT Pet")
+    assert mirror[2].asked == []
 
 
 def test_the_sample_is_the_same_every_time_and_not_separable_by_colour(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pooch
+import platformdirs
 from filelock import FileLock
 from PIL import Image
 
@@ -22,7 +22,7 @@ def writable_folder(root: Path, name: str) -> Path:
         tempfile.TemporaryFile(dir=root / name).close()
         return root / name
     except OSError:
-        fallback = Path(pooch.os_cache("labkit")) / name
+        fallback = platformdirs.user_cache_path("labkit") / name
     try:
         fallback.mkdir(parents=True, exist_ok=True)
         return fallback

@@ -4,27 +4,24 @@ The official files are pickles, which may run any code when they are opened. The
 arrays and nothing else.
 """
 
-import hashlib
 import os
 import pickle
-import tarfile
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from PIL import Image
 from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import download_and_extract_archive
 
 from labkit.data import samples
 from labkit.data.cache import decoded, fitted, open_image
+from labkit.data.downloads import download_folders, not_overwritten
 from labkit.data.loading import Split
 from labkit.data.sources import Source, check_root, describe, registry, takes_sample
 from labkit.errors import DataError
+from labkit.files import checksum
 
 BATCHES, TREE = CIFAR10.base_folder, "cifar10"  # the two layouts, as folders under the root
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -44,8 +41,8 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     """
     published = registry()["cifar10"]
     check_root(root, asked_for and source != "download")
-    if source == "download" and not (root / BATCHES).is_dir():
-        _download(root)
+    if source == "download":
+        download_folders(root, "cifar10", published)
     there = [folder for folder in (BATCHES, TREE) if (root / folder).is_dir()]
     if takes_sample(source, bool(there)):
         root = samples.textures(root)
@@ -59,8 +56,10 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
         paths = [f"{BATCHES}/{name}" for name in MD5]
         _all_there(root, paths)
         found = describe(root, paths, published, "official", "data in the CIFAR-10 layout")
-        original = all(_md5(root / BATCHES / name) == md5 for name, md5 in MD5.items())
-        return replace(found, name="CIFAR-10", verified=True) if original else found
+        odd = tuple(f"{BATCHES}/{name}" for name, md5 in MD5.items() if checksum(root / BATCHES / name, "md5") != md5)
+        if odd and source == "download":
+            raise not_overwritten(root / odd[0])
+        return replace(found, odd=odd) if odd else replace(found, name="CIFAR-10", verified=True)
     found = describe(root, tree_files(root), published, "official", "images in the CIFAR-10 layout")
     counts = {part: sum(path.startswith(f"{TREE}/{part}/") for path in found.files) for part in PARTS}
     if tuple(class_names(found)) == NAMES and counts == IMAGES:
@@ -72,26 +71,6 @@ def _all_there(root: Path, paths: list[str]) -> None:
     missing = [path for path in paths if not (root / path).is_file()]
     if missing:
         raise DataError(f"There is no file {root / missing[0]}: unpack the whole archive again.")
-
-
-def _md5(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def _download(root: Path) -> None:
-    """Fetch and unpack the archive, whose checksum torchvision knows; nothing half-unpacked is left behind."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".cifar10.lock"), tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
-            if not (root / BATCHES).is_dir():
-                download_and_extract_archive(CIFAR10.url, folder, md5=CIFAR10.tgz_md5)
-                os.replace(Path(folder) / BATCHES, root / BATCHES)
-    except (OSError, RuntimeError, tarfile.TarError) as error:
-        raise DataError(
-            f"Could not download CIFAR-10 into {root} ({str(error).splitlines()[0]}): check the network and the "
-            f"folder, unpack {CIFAR10.url} there yourself, or take source='sample'."
-        ) from error
 
 
 def tree_files(root: Path) -> list[str]:

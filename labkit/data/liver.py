@@ -5,17 +5,22 @@ therefore made by patient ("volume"); where one volume ends and the next begins 
 """
 
 import re
-from pathlib import Path
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from labkit.data import samples
+from labkit.data.archives import unpack
 from labkit.data.cache import check_same_size, decoded, fitted, open_image
+from labkit.data.downloads import fetched, fetching, missing, move, not_overwritten
 from labkit.data.loading import Split
-from labkit.data.sources import Source, check_root, describe, registry, takes_sample
+from labkit.data.sources import Source, check_root, checksums, describe, registry, takes_sample
 from labkit.errors import DataError
+from labkit.files import sha256
 
 LOOK = 64  # side, in pixels, at which neighbouring slices are compared
 JUMP = 2.5  # a slice that differs from the one before by so many times the median belongs to another patient
@@ -24,11 +29,13 @@ JUMP = 2.5  # a slice that differs from the one before by so many times the medi
 def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     """Find the pairs under ``root`` and hash them; DataError if an image has no mask, or a mask no image.
 
-    ``source``: ``auto`` takes ``root/liver`` if it is there, else the sample; ``official`` insists on it; ``sample``
-    takes the sample. ``asked_for``: the user named the root.
+    ``source``: ``auto`` takes ``root/liver`` if it is there, else the sample; ``official`` insists on it;
+    ``download`` fetches what is missing; ``sample`` takes the sample. ``asked_for``: the user named the root.
     """
     published = registry()["liver"]
-    check_root(root, asked_for)
+    check_root(root, asked_for and source != "download")
+    if source == "download":
+        _download(root, published)
     there = (root / "liver").is_dir()
     if takes_sample(source, there):
         root = samples.ct_slices(root)
@@ -36,9 +43,47 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     if not there:
         raise DataError(
             f"No folder {root / 'liver'}: put the pairs NNN.png and NNN_mask.png into its folders train and val "
-            f"({published['homepage']} says where they come from), or take source='sample' to work on made-up slices."
+            f"({published['homepage']} has them), or take source='download' to fetch them or source='sample' to work "
+            f"on made-up slices."
         )
-    return describe(root, pair_files(root), published, "official", "CT slices in the liver layout")
+    found = describe(root, pair_files(root), published, "official", "CT slices in the liver layout")
+    if source == "download" and not found.verified:
+        raise not_overwritten(root / found.odd[0])
+    return found
+
+
+def _download(root: Path, published: dict[str, Any]) -> None:
+    """Fetch the slices that are missing, and put them in place once all have arrived."""
+    known = checksums(published)
+    if not missing(root, known):
+        return
+    with fetching(root, "liver") as arrivals:
+        wanted = {path: known[path] for path in missing(root, known)}
+        with fetched(arrivals, published, published["archive"]) as packed:
+            _pick(packed, arrivals, wanted, published["archive"])
+        if not (root / "liver").exists():  # the whole folder in one go
+            move(arrivals / "liver", root / "liver")
+        for path in missing(root, known):
+            move(arrivals / path, root / path)
+
+
+def _pick(packed: Path, arrivals: Path, wanted: dict[str, str], facts: dict[str, Any]) -> None:
+    """Unpack the ``wanted`` files (path: SHA-256), which may lie anywhere in the archive, to ``arrivals/liver/…``."""
+    unpacked = arrivals / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)  # of a call that was killed
+    bounds = facts["most_files"], facts["most_bytes"]
+    unpack(packed, unpacked, *bounds, lambda path: path if _in_layout(path) in wanted else None)
+    for path in unpacked.rglob("*.png"):
+        if sha256(path) == wanted[_in_layout(path)]:
+            move(path, arrivals / _in_layout(path))
+    for path in wanted:
+        if not (arrivals / path).exists():
+            raise DataError(f"The archive {packed.name} does not hold the published {path}: try another mirror.")
+
+
+def _in_layout(path: PurePosixPath) -> str:
+    """Where a file of an archive belongs under the data root: "liver/train/000.png"."""
+    return "/".join(["liver", *path.parts[-2:]])
 
 
 def pair_files(root: Path) -> list[str]:

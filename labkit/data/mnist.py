@@ -8,8 +8,9 @@ import numpy as np
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from labkit.data import samples
+from labkit.data.downloads import download_files, not_overwritten
 from labkit.data.loading import Split
-from labkit.data.sources import Source, check_root, describe, download, registry, takes_sample
+from labkit.data.sources import Source, check_root, describe, registry, takes_sample
 from labkit.errors import DataError
 
 LAYOUT = {  # file -> magic number and number of dimensions of the idx format
@@ -30,7 +31,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False, published: d
     published = published or registry()["mnist"]
     check_root(root, asked_for and source != "download")
     if source == "download":
-        download(root, published)
+        download_files(root, "mnist", published)
     there = [path for path in LAYOUT if (root / path).exists()]
     if takes_sample(source, bool(there)):
         root = samples.handwritten_digits(root)
@@ -44,10 +45,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False, published: d
     check_files(root)
     found = describe(root, list(LAYOUT), published, "official", UNKNOWN)
     if source == "download" and not found.verified:
-        raise DataError(
-            f"The files in {root / 'MNIST' / 'raw'} are not the published MNIST, and a download does not overwrite "
-            f"them: move them away, give another folder, or take source='official' to work with them."
-        )
+        raise not_overwritten(root / found.odd[0])
     return found
 
 

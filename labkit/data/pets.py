@@ -14,6 +14,7 @@ from PIL import Image
 
 from labkit.data import samples
 from labkit.data.cache import check_same_size, decoded, fitted, open_image
+from labkit.data.downloads import download_folders
 from labkit.data.loading import Rows, Split
 from labkit.data.sources import Source, check_root, describe, registry, takes_sample
 from labkit.errors import DataError
@@ -28,10 +29,12 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     """Find the photos that the official lists name, and their trimaps; DataError if one is not there.
 
     ``source``: ``auto`` takes ``root/oxford-iiit-pet`` if it is there, else the sample; ``official`` insists on it;
-    ``sample`` takes the sample. ``asked_for``: the user named the root.
+    ``download`` fetches the complete set; ``sample`` takes the sample. ``asked_for``: the user named the root.
     """
     published = registry()["pets"]
-    check_root(root, asked_for)
+    check_root(root, asked_for and source != "download")
+    if source == "download":
+        download_folders(root, "pets", published)
     there = (root / FOLDER).is_dir()
     if takes_sample(source, there):
         root = samples.pet_figures(root)
@@ -39,11 +42,16 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     if not there:
         raise DataError(
             f"No folder {root / FOLDER}: put 'images' and 'annotations' of the archives from {published['homepage']} "
-            f"there, or take source='sample' to work on made-up figures."
+            f"there, or take source='download' to fetch them or source='sample' to work on made-up figures."
         )
     found = describe(root, listed_files(root), published, "official", "photos in the layout of Oxford-IIIT Pet")
     if {part: len(names_in(root, part)) for part in LISTS} == IMAGES:
         return replace(found, name="Oxford-IIIT Pet", complete=True)
+    if source == "download":
+        raise DataError(
+            f"{root / FOLDER} does not hold the complete Oxford-IIIT Pet, and a download does not overwrite it: move "
+            f"it away, give another folder, or take source='official' to work with these data."
+        )
     return found
 
 

@@ -1,19 +1,11 @@
-"""Find a data set under the data root, or fetch it: checked against the published checksums, one download at a time."""
+"""What a data set on this disk is: its files, compared with the published checksums."""
 
-import gzip
 import hashlib
 import json
-import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import pooch
-from filelock import FileLock
 
 from labkit.errors import DataError
 from labkit.files import sha256
@@ -31,6 +23,7 @@ class Source:
     fingerprint: str  # SHA-256 over the files' own SHA-256
     files: dict[str, str]  # relative path -> SHA-256
     complete: bool = False  # as many files as were published, where no checksums of single files were
+    odd: tuple[str, ...] = ()  # the files that are not the published ones, where those are known one by one
 
     def caveat(self) -> str:
         """What a reader must know of these data before any score on them."""
@@ -43,14 +36,15 @@ class Source:
                 "**Sample data.** labkit made these pictures as a stand-in. No score on them says anything about the "
                 "real data set, and no report is judged by them. `labkit data list` says how to get the real one."
             )
-        return (
-            "**Other data.** The files have the right format but are not the published ones, so no report is "
-            "judged by them."
-        )
+        said = "The files have the right format but are not the published ones, so no report is judged by them."
+        if 0 < len(self.odd) < len(self.files) / 2:  # damage, rather than another data set
+            others = f", nor are {len(self.odd) - 1} others" if len(self.odd) > 1 else ""
+            said += f" {self.odd[0]} is not the published file{others}; all the rest are."
+        return f"**Other data.** {said}"
 
     def facts(self) -> dict[str, Any]:
         """For the manifest: everything but the single files."""
-        return {key: str(v) if key == "root" else v for key, v in asdict(self).items() if key != "files"}
+        return {key: str(v) if key == "root" else v for key, v in asdict(self).items() if key not in ("files", "odd")}
 
 
 def registry() -> dict[str, Any]:
@@ -61,9 +55,19 @@ def registry() -> dict[str, Any]:
 def describe(root: Path, paths: Sequence[str], published: dict[str, Any], kind: str, unverified_name: str) -> Source:
     """Hash the files ``paths`` under ``root`` and say whether they are the published ones."""
     files = {path: sha256(root / path) for path in paths}
-    fingerprint = fingerprint_of(files)
+    fingerprint, known = fingerprint_of(files), checksums(published)
     verified = fingerprint == published.get("fingerprint")
-    return Source(published["name"] if verified else unverified_name, kind, verified, root, fingerprint, files)
+    name = published["name"] if verified else unverified_name
+    odd = tuple(path for path, digest in files.items() if known and known.get(path) != digest)
+    return Source(name, kind, verified, root, fingerprint, files, odd=odd)
+
+
+def checksums(published: dict[str, Any]) -> dict[str, str]:
+    """The SHA-256 of every file of a data set by its path, as far as they are published one by one."""
+    if "checksums" in published:  # the name of a file as ``sha256sum`` writes it
+        lines = (PACKAGE / "data" / published["checksums"]).read_text("utf-8").splitlines()
+        return {path: digest for digest, path in (line.split("  ") for line in lines)}
+    return {path: facts["sha256"] for path, facts in published.get("files", {}).items()}
 
 
 def fingerprint_of(files: dict[str, str]) -> str:
@@ -82,44 +86,3 @@ def check_root(root: Path, asked_for: bool) -> None:
 def takes_sample(source: str, there: bool) -> bool:
     """Whether the parameter ``source`` asks for the sample, given that the data set itself is ``there`` or not."""
     return source == "sample" or (source == "auto" and not there)
-
-
-def download(root: Path, published: dict[str, Any]) -> None:
-    """Fetch the files of a data set that are not there yet, from the first mirror that answers with the right bytes.
-
-    A lock beside the data lets one process download while others wait and then find the files. Each file is unpacked
-    to a temporary name, checked and only then renamed.
-    """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{published['name']}.lock"):
-            for path, facts in published["files"].items():
-                if not (root / path).exists():
-                    _fetch(root / path, facts, published["mirrors"])
-    except OSError as error:
-        raise DataError(f"Cannot download into {root} ({error}): give another folder with --data.") from error
-
-
-def _fetch(target: Path, facts: dict[str, str], mirrors: Sequence[str]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pooch.get_logger().setLevel(logging.WARNING)
-    failures = []
-    for mirror in mirrors:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
-            try:
-                packed = pooch.retrieve(
-                    mirror + facts["remote"], known_hash=f"md5:{facts['remote_md5']}", fname="packed", path=folder
-                )
-                unpacked = Path(folder) / "unpacked"
-                with gzip.open(packed) as source, open(unpacked, "wb") as file:
-                    shutil.copyfileobj(source, file)
-                if sha256(unpacked) != facts["sha256"]:
-                    raise ValueError("the unpacked file has another checksum than the published one")
-                os.replace(unpacked, target)
-                return
-            except (OSError, ValueError, EOFError) as error:
-                failures.append(f"{mirror}: {str(error).splitlines()[0]}")
-    raise DataError(
-        f"Could not download {target.name} ({'; '.join(failures)}): check the network, put the file at {target} "
-        f"yourself, or take source='sample'."
-    )
