@@ -15,18 +15,18 @@ from pathlib import Path
 
 def main() -> None:
     """Run papermill, and watch over the starter."""
-    threading.Thread(target=end_with_starter, daemon=True).start()
+    threading.Thread(target=end_with_starter, args=(Path.cwd(),), daemon=True).start()
     runpy.run_module("papermill", run_name="__main__", alter_sys=True)
 
 
-def end_with_starter() -> None:
-    """Wait until the starter is gone, then stop the notebook in order, or at once if no cell has run yet."""
+def end_with_starter(folder: Path) -> None:
+    """Wait until the starter is gone, then stop the run in ``folder`` in order, or at once if no cell has run yet."""
     sys.stdin.buffer.read()
     from labkit.results.run import TOKEN
     from labkit.running.execute import kernel_of  # brings PyTorch, which a run that ends well does not need here
 
     with contextlib.suppress(ProcessLookupError):
-        if pid := kernel_of(Path.cwd(), os.environ[TOKEN]):
+        if pid := kernel_of(folder, os.environ[TOKEN]):
             os.kill(pid, signal.SIGINT)
             return
     os.killpg(os.getpid(), signal.SIGKILL)
