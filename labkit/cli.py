@@ -169,6 +169,23 @@ def figure(
             click.echo(path)
 
 
+@app.command()
+@click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
+@click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
+def doctor(root: str, out: str) -> None:
+    """Say what is wrong on this machine and how to mend it, and what a run would use."""
+    from labkit.running.doctor import examine, used
+    from labkit.running.findings import exit_code
+
+    findings, steps = examine(root, out)
+    for finding in findings:
+        click.echo(finding)
+    click.echo("\nA run would use")
+    for line in used(root, out, steps):
+        click.echo(f"  {line}")
+    sys.exit(exit_code(findings))
+
+
 @app.group()
 def data() -> None:
     """Look at the data sets, and fetch them."""
@@ -179,14 +196,13 @@ def data() -> None:
 def data_list(root: str) -> None:
     """Say which data sets are there, and whether they are the published ones."""
     with _errors_as_sentences():
-        from labkit.data import cifar10, liver, mnist, pets
+        from labkit.data.finders import FIND
         from labkit.data.sources import registry
         from labkit.paths import data_root, data_root_is_named
 
-        finders = {"mnist": mnist.find, "liver": liver.find, "cifar10": cifar10.find, "pets": pets.find}
         for name, facts in registry().items():
             try:
-                found = finders[name](data_root(root), "official", data_root_is_named(root))
+                found = FIND[name](data_root(root), "official", data_root_is_named(root))
                 state = f"{found.name}. {found.caveat()}".replace("**", "")
             except LabError as error:
                 state = str(error)
