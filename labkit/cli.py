@@ -209,6 +209,25 @@ def data_list(root: str) -> None:
             click.echo(f"{name}  {facts['what']} ({facts['licence']}, {facts['megabytes']} MB)\n  {state}")
 
 
+@data.command("check")
+@click.argument("names", nargs=-1, type=click.Choice(["mnist", "liver", "cifar10", "pets"]))
+@click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
+@click.option(
+    "--pictures", is_flag=False, flag_value="auto", default="", metavar="[FILE.png]", help="Also draw what is odd."
+)
+def data_check(names: tuple[str, ...], root: str, pictures: str) -> None:
+    """Look at every picture of the data sets NAMES, or of all that are there, and say what is damaged or odd."""
+    with _errors_as_sentences():
+        from labkit.running.data_check import check
+        from labkit.running.findings import exit_code
+
+        findings = []
+        for text, found in check(names, root, pictures):
+            click.echo(f"{text}\n")
+            findings += found
+    sys.exit(exit_code(findings))
+
+
 @data.command("get")
 @click.argument("name", type=click.Choice(["mnist", "cifar10"]))
 @click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
