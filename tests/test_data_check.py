@@ -97,6 +97,11 @@ FAULTS: dict[str, tuple[str, Plant, list[str]]] = {
             "t10k-labels-idx1-ubyte has 14 bytes",
         ],
     ),
+    "parts of two data sets": (
+        "mnist",
+        lambda r: raw(r, "t10k-images-idx3-ubyte").write_bytes(idx_bytes(np.arange(20 * 9 * 9).reshape(20, 9, 9) % 99)),
+        ["Sizes of pictures (take both parts from one data set): 2", "28×28: 40 pictures", "9×9: 20 pictures"],
+    ),
     "label out of range": (
         "mnist",
         lambda r: [change_digit(r, "train", place, digit(r, place), 77) for place in (3, 9)],

@@ -22,6 +22,7 @@ from labkit.running.machine import usable_cores
 NAMED = 20  # so many lines a kind of fault
 REMEDIES = {
     "wrong label": "mend them, or give the names of all classes as class_names",
+    "sizes": "take both parts from one data set",
     "no picture": "fill them, or take the class out of every part",
     "unlike twins": "keep the one that is right",
     "in both parts": "take them out of one, or the test asks what was learnt by heart",
@@ -84,7 +85,7 @@ def oddities(
     """
     grade = "note" if source and (source.verified or source.complete) else "wrong"
     faults = [str(fault) for fault in (*inside.faults, *damage)]
-    found = [_origin(source, faults), *_numbers(inside, table)]
+    found = [_origin(source, faults), *_numbers(name, inside, table)]
     found += [_oddity("wrong", "Files that cannot be used", faults)] if faults else []
     strange = [*_labels(inside, table), *_twins(inside, table, grade), *_uniform(name, table, grade)]
     if not strange:
@@ -103,14 +104,24 @@ def _origin(source: Source | None, faults: Sequence[str]) -> Oddity:
     if source is None or faults:
         return Oddity(Finding("note", "A lab would stop at the first fault below, so no checksums are compared"))
     caveat = source.caveat().replace("**", "").removesuffix(".")
-    return Oddity(Finding("good" if source.verified or source.complete else "note", f"{source.name}. {caveat}"))
+    return Oddity(
+        Finding(
+            "good" if source.verified or source.complete else "note",
+            f"{source.name[0].upper()}{source.name[1:]}. {caveat}",
+        )
+    )
 
 
-def _numbers(inside: Contents, table: pd.DataFrame) -> Iterator[Oddity]:
+def _numbers(name: str, inside: Contents, table: pd.DataFrame) -> Iterator[Oddity]:
+    """Parts with more or fewer pictures than were published; several sizes, which MNIST's files cannot have."""
     for part, number in inside.published.items():
         there = int((table["part"] == part).sum())
         if there != number:
             yield Oddity(Finding("note", f"{part} has {there:,} pictures, and {number:,} were published"))
+    sizes = table["size"].value_counts()
+    if len(sizes) > 1 and name != "pets":
+        lines = [f"{size}: {count:,} pictures" for size, count in sizes.items()]
+        yield _oddity("wrong" if name == "mnist" else "note", "Sizes of pictures", lines, caption="sizes")
 
 
 def _labels(inside: Contents, table: pd.DataFrame) -> Iterator[Oddity]:

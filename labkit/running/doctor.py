@@ -151,11 +151,11 @@ def check_kernel() -> Iterator[Finding]:
     remedy = f"run '{sys.executable} -m ipykernel install --sys-prefix --name python3'"
     try:
         manager = KernelManager(kernel_name="python3")
-        command, folder = manager.format_kernel_cmd()[0], manager.kernel_spec.resource_dir
+        command, folder = Path(manager.format_kernel_cmd()[0]), manager.kernel_spec.resource_dir
     except (NoSuchKernel, OSError, ValueError) as error:
         yield Finding("wrong", f"Jupyter has no kernel python3 that can be used ({brief(str(error))})", remedy)
         return
-    if Path(command).parent == Path(sys.executable).parent:
+    if command.parent == Path(sys.executable).parent:
         yield Finding("good", "Jupyter's kernel python3 runs this Python")
     else:
         there = "" if shutil.which(command) else ", which does not exist"
