@@ -171,6 +171,23 @@ def figure(
             click.echo(path)
 
 
+@app.command()
+@click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
+@click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
+def doctor(root: str, out: str) -> None:
+    """Say what is wrong on this machine and how to mend it, and what a run would use."""
+    from labkit.running.doctor import examine, used
+    from labkit.running.findings import exit_code
+
+    findings, steps = examine(root, out)
+    for finding in findings:
+        click.echo(finding)
+    click.echo("\nA run would use")
+    for line in used(root, out, steps):
+        click.echo(f"  {line}")
+    sys.exit(exit_code(findings))
+
+
 @app.group()
 def data() -> None:
     """Look at the data sets, and fetch them."""
@@ -181,18 +198,36 @@ def data() -> None:
 def data_list(root: str) -> None:
     """Say which data sets are there, and whether they are the published ones."""
     with _errors_as_sentences():
-        from labkit.data import cifar10, liver, mnist, pets
+        from labkit.data.finders import FIND
         from labkit.data.sources import registry
         from labkit.paths import data_root, data_root_is_named
 
-        finders = {"mnist": mnist.find, "liver": liver.find, "cifar10": cifar10.find, "pets": pets.find}
         for name, facts in registry().items():
             try:
-                found = finders[name](data_root(root), "official", data_root_is_named(root))
+                found = FIND[name](data_root(root), "official", data_root_is_named(root))
                 state = f"{found.name}. {found.caveat()}".replace("**", "")
             except LabError as error:
                 state = str(error)
             click.echo(f"{name}  {facts['what']} ({facts['licence']}, {facts['megabytes']} MB)\n  {state}")
+
+
+@data.command("check")
+@click.argument("names", nargs=-1, type=click.Choice(["mnist", "liver", "cifar10", "pets"]))
+@click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
+@click.option(
+    "--pictures", is_flag=False, flag_value="auto", default="", metavar="[FILE.png]", help="Also draw what is odd."
+)
+def data_check(names: tuple[str, ...], root: str, pictures: str) -> None:
+    """Look at every picture of the data sets NAMES, or of all that are there, and say what is damaged or odd."""
+    with _errors_as_sentences():
+        from labkit.running.data_check import check
+        from labkit.running.findings import exit_code
+
+        findings = []
+        for text, found in check(names, root, pictures):
+            click.echo(f"{text}\n")
+            findings += found
+    sys.exit(exit_code(findings))
 
 
 @data.command("get")

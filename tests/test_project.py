@@ -91,6 +91,7 @@ def test_packages_used_are_declared() -> None:
         "cv2": "opencv-python-headless",
         "pypandoc": "pypandoc-binary",
         "noto_cjk_sans_otc": "noto-cjk-sans-otc",
+        "jupyter_client": "jupyterlab",
     }
     declared = {re.split(r"[<>=!]", name)[0] for name in project["dependencies"]}
     used = set()

@@ -6,6 +6,7 @@ arrays and nothing else.
 
 import os
 import pickle
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,24 +76,37 @@ def _all_there(root: Path, paths: list[str]) -> None:
 
 def tree_files(root: Path) -> list[str]:
     """The images of a tree, relative to ``root``, by part, class and name; DataError where a class has none."""
-    files: list[str] = []
-    classes = {part: _classes(root, part) for part in PARTS}
-    if classes["train"] != classes["test"]:
-        odd = sorted(set(classes["train"]) ^ set(classes["test"]))[0]
-        raise DataError(
+    for fault in faults(root):
+        raise fault
+    return [
+        f"{TREE}/{part}/{name}/{file}"
+        for part in PARTS
+        for name in _classes(root, part)
+        for file in images_in(root / TREE / part / name)
+    ]
+
+
+def images_in(folder: Path) -> list[str]:
+    """The names of the images in a folder, sorted."""
+    return [file for file in sorted(os.listdir(folder)) if file.lower().endswith(SUFFIXES)]
+
+
+def faults(root: Path) -> Iterator[DataError]:
+    """What is wrong with a tree before an image is opened: parts or classes that are missing, or are empty."""
+    try:
+        classes = {part: _classes(root, part) for part in PARTS}
+    except DataError as fault:
+        yield fault
+        return
+    for odd in sorted(set(classes["train"]) ^ set(classes["test"])):
+        yield DataError(
             f"{root / TREE} has the class {odd!r} in one of train and test only: both need the same folders."
         )
-    for part in PARTS:
-        for name in classes[part]:
-            found = sorted(os.listdir(root / TREE / part / name))
-            images = [file for file in found if file.lower().endswith(SUFFIXES)]
-            if not images:
-                raise DataError(
-                    f"{root / TREE / part / name} holds no image ({', '.join(SUFFIXES)}): fill it, or "
-                    f"take the class away from train and test."
-                )
-            files += [f"{TREE}/{part}/{name}/{file}" for file in images]
-    return files
+    for folder in (root / TREE / part / name for part in PARTS for name in classes[part]):
+        if not images_in(folder):
+            yield DataError(
+                f"{folder} holds no image ({', '.join(SUFFIXES)}): fill it, or take the class away from train and test."
+            )
 
 
 def _classes(root: Path, part: str) -> list[str]:
@@ -136,7 +150,7 @@ def _load_tree(source: Source, size: int) -> tuple[Split, Split]:
 def _load_batches(source: Source, size: int) -> tuple[Split, Split]:
     count, splits = len(class_names(source)), []
     for names in (TRAINING, TEST):
-        batches = [_read_batch(source.root / BATCHES / name, count) for name in names]
+        batches = [read_batch(source.root / BATCHES / name, count) for name in names]
         images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
         splits.append(Split(_resized(images, size), torch.from_numpy(labels), np.arange(len(labels))))
     return tuple(splits)
@@ -148,7 +162,7 @@ def _resized(images: np.ndarray, size: int) -> torch.Tensor:
     return torch.from_numpy(images)
 
 
-def _read_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def read_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 3, 32, 32) uint8 and labels (N,) int64 of one official file."""
     pixels, labels = _unpickled(path, "data"), np.asarray(_unpickled(path, "labels"))
     if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3072)):

@@ -6,6 +6,7 @@ therefore made by patient ("volume"); where one volume ends and the next begins 
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +23,8 @@ from labkit.data.sources import Source, check_root, checksums, describe, registr
 from labkit.errors import DataError
 from labkit.files import sha256
 
+PARTS = ("train", "val")
+IMAGES = {"train": 400, "val": 20}  # as published
 LOOK = 64  # side, in pixels, at which neighbouring slices are compared
 JUMP = 2.5  # a slice that differs from the one before by so many times the median belongs to another patient
 
@@ -88,21 +91,27 @@ def _in_layout(path: PurePosixPath) -> str:
 
 def pair_files(root: Path) -> list[str]:
     """All images and masks, relative to ``root``, train before val; DataError for what has no partner."""
-    files = []
-    for part in ("train", "val"):
-        folder = root / "liver" / part
-        names = sorted((path.name for path in folder.glob("*.png")), key=by_number)
+    for fault in faults(root):
+        raise fault
+    return [f"liver/{part}/{name}" for part in PARTS for name in names_in(root, part)]
+
+
+def names_in(root: Path, part: str) -> list[str]:
+    """The PNG files of a part, neighbouring slices side by side."""
+    return sorted((path.name for path in (root / "liver" / part).glob("*.png")), key=by_number)
+
+
+def faults(root: Path) -> Iterator[DataError]:
+    """What is wrong with the files before one is opened: a part without images, an image or mask without the other."""
+    for part in PARTS:
+        folder, names = root / "liver" / part, names_in(root, part)
         images = [name for name in names if not name.endswith("_mask.png")]
         if not images:
-            raise DataError(f"{folder} holds no images NNN.png: put the slices and their masks there.")
-        missing = {name.replace(".png", "_mask.png") for name in images} ^ (set(names) - set(images))
-        if missing:
-            mask = folder / min(missing)
-            image = folder / mask.name.replace("_mask.png", ".png")
+            yield DataError(f"{folder} holds no images NNN.png: put the slices and their masks there.")
+        for name in sorted({name.replace(".png", "_mask.png") for name in images} ^ (set(names) - set(images))):
+            mask, image = folder / name, folder / name.replace("_mask.png", ".png")
             lonely = f"{image} has no mask {mask.name}" if image.exists() else f"{mask} has no image {image.name}"
-            raise DataError(f"{lonely}: add the missing file, or take the other away.")
-        files += [f"liver/{part}/{name}" for name in names]
-    return files
+            yield DataError(f"{lonely}: add the missing file, or take the other away.")
 
 
 def by_number(name: str) -> tuple[int, str]:
@@ -139,13 +148,19 @@ def read_mask(source: Source, name: str) -> Image.Image:
     return mask
 
 
+def read_pair(source: Source, name: str) -> tuple[Image.Image, Image.Image]:
+    """Slice and mask; DataError if they differ in size."""
+    image, mask = read_image(source, name), read_mask(source, name)
+    check_same_size(source.root / "liver" / f"{name}.png", image, mask, "mask")
+    return image, mask
+
+
 def arrays(source: Source, size: int) -> tuple[np.ndarray, np.ndarray]:
     """All slices (N, 1, size, size) and masks (N, size, size) of 0 and 1, uint8; decoded and checked the first time."""
     names = slices(source)
 
     def decode(i: int) -> np.ndarray:
-        image, mask = read_image(source, names[i]), read_mask(source, names[i])
-        check_same_size(source.root / "liver" / f"{names[i]}.png", image, mask, "mask")
+        image, mask = read_pair(source, names[i])
         return np.stack([fitted(image, size), fitted(mask, size, mask=True) // 255])
 
     both = decoded(source.root, f"liver-{source.fingerprint[:12]}-{size}.npy", (len(names), 2, size, size), decode)

@@ -1,6 +1,7 @@
 """MNIST, and any other data set in its idx format: found, checked, read by torchvision's own reader."""
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ LAYOUT = {  # file -> magic number and number of dimensions of the idx format
     "MNIST/raw/t10k-images-idx3-ubyte": (0x803, 3),
     "MNIST/raw/t10k-labels-idx1-ubyte": (0x801, 1),
 }
+PARTS = {"train": "train", "test": "t10k"}  # and what files of the part are called after
+IMAGES = {"train": 60_000, "test": 10_000}  # as published
 UNKNOWN = "data in the MNIST layout"
 
 
@@ -51,14 +54,25 @@ def find(root: Path, source: str = "auto", asked_for: bool = False, published: d
 
 def check_files(root: Path) -> None:
     """Raise DataError for the first of the four files that is missing, cut short or not an idx file of its kind."""
-    shapes = {path: check_idx(root / path, *expected) for path, expected in LAYOUT.items()}
-    for part in ("train", "t10k"):
-        images, labels = f"MNIST/raw/{part}-images-idx3-ubyte", f"MNIST/raw/{part}-labels-idx1-ubyte"
-        if shapes[images][0] != shapes[labels][0]:
-            raise DataError(
-                f"{root / images} holds {shapes[images][0]} images but {root / labels} holds "
-                f"{shapes[labels][0]} labels: they are not a pair; replace both with the published files."
-            )
+    for part in PARTS:
+        for fault in faults(root, part):
+            raise fault
+
+
+def faults(root: Path, part: str) -> Iterator[DataError]:
+    """What is wrong with the two files of a part (train, test), without decoding a picture."""
+    counts = []
+    for path in (path for path in LAYOUT if f"/{PARTS[part]}-" in path):
+        try:
+            counts.append(check_idx(root / path, *LAYOUT[path])[0])
+        except DataError as fault:
+            yield fault
+    if len(set(counts)) > 1:
+        raw = root / "MNIST" / "raw" / PARTS[part]
+        yield DataError(
+            f"{raw}-images-idx3-ubyte holds {counts[0]} images but {raw}-labels-idx1-ubyte holds {counts[1]} labels: "
+            f"they are not a pair; replace both with the published files."
+        )
 
 
 def check_idx(path: Path, magic: int, dimensions: int) -> tuple[int, ...]:
@@ -85,7 +99,7 @@ def check_idx(path: Path, magic: int, dimensions: int) -> tuple[int, ...]:
 
 def load(source: Source, num_classes: int) -> tuple[Split, Split]:
     """The training pool and the test set: images (N, 1, H, W) uint8, labels (N,) int64."""
-    pool, test = (_read(source.root / "MNIST" / "raw", part, num_classes) for part in ("train", "t10k"))
+    pool, test = (_checked(source.root, part, num_classes) for part in PARTS)
     if pool.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"Training images under {source.root} have the shape {tuple(pool.images.shape[1:])}, test images "
@@ -94,14 +108,21 @@ def load(source: Source, num_classes: int) -> tuple[Split, Split]:
     return pool, test
 
 
-def _read(raw: Path, part: str, num_classes: int) -> Split:
-    images = read_image_file(str(raw / f"{part}-images-idx3-ubyte"))[:, None]  # (N, H, W) -> (N, 1, H, W)
-    path = raw / f"{part}-labels-idx1-ubyte"
-    labels = read_label_file(str(path))
-    if int(labels.max()) >= num_classes:
-        place = int(labels.argmax())
-        raise DataError(
-            f"Label {int(labels[place])} at place {place} of {path} is out of range: class_names gives {num_classes} "
-            f"names, so labels go from 0 to {num_classes - 1}."
-        )
+def read(root: Path, part: str) -> Split:
+    """A part as it lies in its files, whatever its labels are: images (N, 1, H, W) uint8, labels (N,) int64."""
+    raw = root / "MNIST" / "raw" / PARTS[part]
+    images = read_image_file(f"{raw}-images-idx3-ubyte")[:, None]  # (N, H, W) -> (N, 1, H, W)
+    labels = read_label_file(f"{raw}-labels-idx1-ubyte")
     return Split(images, labels, np.arange(len(labels)))
+
+
+def _checked(root: Path, part: str, num_classes: int) -> Split:
+    split = read(root, part)
+    place = int(split.targets.argmax())
+    if int(split.targets[place]) >= num_classes:
+        path = root / "MNIST" / "raw" / f"{PARTS[part]}-labels-idx1-ubyte"
+        raise DataError(
+            f"Label {int(split.targets[place])} at place {place} of {path} is out of range: class_names gives "
+            f"{num_classes} names, so labels go from 0 to {num_classes - 1}."
+        )
+    return split

@@ -5,6 +5,7 @@ A trimap says 1 = pet, 2 = background, 3 = border, the band in between where nob
 is a choice (``TARGETS``), and it changes every score.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
 TARGETS = {"pet_and_border": (1, 3), "pet_only": (1,), "border_only": (3,)}  # trimap values that are foreground
 IMAGES = {"trainval": 3_680, "test": 3_669}  # of the complete data set
+BREEDS = 37
 
 
 def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
@@ -73,17 +75,34 @@ def names_in(root: Path, part: str) -> list[tuple[str, int]]:
 
 def listed_files(root: Path) -> list[str]:
     """Lists, photos and trimaps, relative to ``root``; DataError for a listed file that is not there."""
-    files, seen = [f"{FOLDER}/annotations/{part}.txt" for part in LISTS], set()
+    for fault in faults(root):
+        raise fault
+    lists = [f"{FOLDER}/annotations/{part}.txt" for part in LISTS]
+    return lists + [path for part in LISTS for name, _ in names_in(root, part) for path in files_of(name)]
+
+
+def files_of(name: str) -> tuple[str, str]:
+    """Photo and trimap of a name in a list, relative to the root."""
+    return f"{FOLDER}/images/{name}.jpg", f"{FOLDER}/annotations/trimaps/{name}.png"
+
+
+def faults(root: Path) -> Iterator[DataError]:
+    """What is wrong with lists and files before a photo is opened: each that is missing, each name that comes twice."""
+    seen = set()
     for part in LISTS:
-        for name, _ in names_in(root, part):
+        where = f"{FOLDER}/annotations/{part}.txt"
+        try:
+            names = [name for name, _ in names_in(root, part)]
+        except DataError as fault:
+            yield fault
+            continue
+        for name in names:
             if name in seen:
-                raise DataError(f"{files[LISTS.index(part)]} names {name} a second time: an image belongs to one part.")
+                yield DataError(f"{where} names {name} a second time: an image belongs to one part.")
             seen.add(name)
-            for path in (f"{FOLDER}/images/{name}.jpg", f"{FOLDER}/annotations/trimaps/{name}.png"):
+            for path in files_of(name):
                 if not (root / path).is_file():
-                    raise DataError(f"{files[LISTS.index(part)]} names {name}, but there is no {root / path}.")
-                files.append(path)
-    return files
+                    yield DataError(f"{where} names {name}, but there is no {root / path}.")
 
 
 def read_image(source: Source, name: str) -> Image.Image:
@@ -101,13 +120,19 @@ def read_trimap(source: Source, name: str) -> Image.Image:
     return trimap
 
 
+def read_pair(source: Source, name: str) -> tuple[Image.Image, Image.Image]:
+    """Photo and trimap; DataError if they differ in size."""
+    image, trimap = read_image(source, name), read_trimap(source, name)
+    check_same_size(source.root / FOLDER / "images" / f"{name}.jpg", image, trimap, "trimap")
+    return image, trimap
+
+
 def arrays(source: Source, size: int) -> np.ndarray:
     """All photos and trimaps, trainval before test, (N, 4, size, size) uint8; decoded and checked the first time."""
     names = [name for part in LISTS for name, _ in names_in(source.root, part)]
 
     def decode(i: int) -> np.ndarray:
-        image, trimap = read_image(source, names[i]), read_trimap(source, names[i])
-        check_same_size(source.root / FOLDER / "images" / f"{names[i]}.jpg", image, trimap, "trimap")
+        image, trimap = read_pair(source, names[i])
         photo, border = fitted(image, size).transpose(2, 0, 1), fitted(trimap, size, mask=True)
         return np.concatenate([photo, border[None]])
 
