@@ -5,14 +5,19 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
 import pytest
+from conftest import write_idx
+from test_data import published
 from test_notebooks import labkit, wait_for
 
+from labkit.data.mnist import LAYOUT
 from labkit.results.run import read_manifest
 from labkit.training.checkpoint import read_checkpoint
 
@@ -141,3 +146,29 @@ def test_runs_may_be_moved(tmp_path: Path) -> None:
     again = run(*words, "--out", tmp_path / "there 中文")
     assert again.returncode == 0
     assert "complete already" in again.stdout
+
+
+AS_ONE_OF_EIGHT = """
+import json, sys
+from pathlib import Path
+from labkit.cli import app
+from labkit.data import mnist
+mnist.find(Path(sys.argv[1]), "download", published=json.loads(sys.argv[2]))
+app(sys.argv[3:])
+"""
+
+
+def test_parallel_runs_with_nothing_there_make_one_download_and_all_finish(tmp_path: Path, mirror: Any) -> None:
+    """Eight at once; three where eight notebooks would not fit into the memory."""
+    served, address, handler = mirror
+    known = published(write_idx(tmp_path / "truth", train=120, test=40), served, address)
+    number = 8 if psutil.virtual_memory().available > 14 * 2**30 else 3
+    words = [*WORDS, "-p", "dataset", "mnist", "-p", "epochs", "1", "--data", tmp_path / "data", "--out", tmp_path]
+    words[2:4] = ["source", "official"]
+    start = [sys.executable, "-c", AS_ONE_OF_EIGHT, str(tmp_path / "data"), json.dumps(known), "run"]
+    runs = [subprocess.Popen([*start, *map(str, words), "-p", "seed", str(seed)]) for seed in range(number)]
+    assert [process.wait(timeout=500) for process in runs] == [0] * number
+    assert len(handler.asked) == len(LAYOUT)
+    folders = [path for path in tmp_path.glob("04_block_cnn/*") if path.is_dir()]
+    assert sorted(read_manifest(folder)["seed"] for folder in folders) == list(range(number))
+    assert {read_manifest(folder)["status"] for folder in folders} == {"completed"}

@@ -76,9 +76,9 @@ def check_data(root: str) -> Iterator[Finding]:
     if data_root_is_named(root) and not folder.is_dir():
         yield Finding("wrong", f"The data folder {folder} does not exist", "give one that does, or leave it out")
         return
-    import pooch
+    import platformdirs
 
-    cache = Path(pooch.os_cache("labkit"))
+    cache = platformdirs.user_cache_path("labkit")
     if machine.write_error(folder) and not machine.write_error(cache):
         yield Finding("note", f"The data folder {folder} is read-only, so samples and decoded images go to {cache}")
         folder = cache
