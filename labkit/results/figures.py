@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, validate
 from labkit.errors import RequestError
 from labkit.files import write_atomic, write_json
 from labkit.results import masks, pairs, plots, run_plots
+from labkit.results.finished import FinishedRun
 from labkit.results.fitting import fit, write_mark
 from labkit.results.grey import make_grey
 from labkit.results.picture_tables import read_csv, to_csv, words_in
@@ -101,6 +102,13 @@ def mark_of(manifest: Mapping[str, Any]) -> str:
     if source.get("verified") or source.get("complete"):
         return ""
     return MARKS.get(str(source.get("kind")), MARKS["official"])
+
+
+def mark_of_runs(runs: Sequence[FinishedRun]) -> str:
+    """What a figure of many runs says in its corner, if one of them is on anything but complete published data."""
+    kinds = {run.manifest.data.kind for run in runs}
+    kind = kinds.pop() if len(kinds) == 1 else "mixed"
+    return mark_of({"data": {"kind": kind, "verified": not any(run.manifest.data.obstacle for run in runs)}})
 
 
 def save(folder: Path, name: str, plot: Plot, table: pd.DataFrame, alt: str, mark: str, /, **options: Any) -> bytes:
