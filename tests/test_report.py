@@ -201,7 +201,7 @@ def test_a_bad_settings_file_is_one_sentence_and_nothing_is_written(
 
 
 def test_a_bad_paragraph_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="has 1,000,001 bytes"):
+    with pytest.raises(RequestError, match="more than 1,000,000 bytes"):
         own(tmp_path, "x" * 1_000_001)
     (tmp_path / "text" / "objective.md").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RequestError, match="save it as UTF-8"):
@@ -294,7 +294,7 @@ def test_reasons_are_given_for_parameters_that_are_there() -> None:
         (("", ""), None),
     ],
 )
-def test_the_reports_own_figures_say_on_which_data(tmp_path: Path, obstacles: tuple[str, str], mark: str | None) -> None:
+def test_the_reports_own_figures_name_their_data(tmp_path: Path, obstacles: tuple[str, str], mark: str | None) -> None:
     for lab, obstacle in zip(("02", "03"), obstacles, strict=True):
         write_run(tmp_path / "runs", lab, obstacle=obstacle)
         write_run(tmp_path / "runs", lab, obstacle=obstacle, seed=1, loss="dice")

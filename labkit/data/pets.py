@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from labkit.data import samples
-from labkit.data.cache import check_same_size, decoded, fitted, open_image
+from labkit.data.cache import PHOTO, check_same_size, decoded, fitted, open_image
 from labkit.data.loading import Rows, Split
 from labkit.data.sources import Source, check_root, describe, registry, takes_sample
 from labkit.errors import DataError
@@ -80,7 +80,8 @@ def listed_files(root: Path) -> list[str]:
 
 def read_image(source: Source, name: str) -> Image.Image:
     """The photo in RGB, (H, W); some official files named .jpg are GIF or PNG inside, which does no harm."""
-    return open_image(source.root / FOLDER / "images" / f"{name}.jpg").convert("RGB")
+    path = source.root / FOLDER / "images" / f"{name}.jpg"
+    return open_image(path, PHOTO, "save it with 8 bits a channel.").convert("RGB")
 
 
 def read_trimap(source: Source, name: str) -> Image.Image:
