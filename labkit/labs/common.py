@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 from torch import nn
 
@@ -67,6 +68,12 @@ def build_recipe(
         seed=params.seed,
         stop_early=either(stop_early, patience(params.patience, metric_name)),
     )
+
+
+def weights(lab: ModuleType, params: TrainingParameters) -> int:
+    """How many trainable parameters the network of these parameters has; counted without memory for them."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in lab.build_model(params, fetch=False).parameters())
 
 
 def experiments(lab: ModuleType) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ import torch
 
 from labkit.errors import RequestError
 from labkit.labs import lab_of
+from labkit.labs.common import weights
 from labkit.labs.parameters import Parameters
 from labkit.models import UNet
 from labkit.results import compare
@@ -32,11 +33,8 @@ def parameters_of(run: FinishedRun) -> Parameters | None:
 def parameter_count(run: FinishedRun) -> int | None:
     """Trainable parameters of a run's network, built anew from the parameters of the run; None if that cannot be."""
     params = parameters_of(run)
-    if params is None:
-        return None
-    lab = lab_of(run.manifest.notebook)
     try:
-        return sum(p.numel() for p in lab.build_model(params, fetch=False).parameters())
+        return None if params is None else weights(lab_of(run.manifest.notebook), params)
     except (ValueError, RuntimeError):  # a shape that the network of today does not take
         return None
 

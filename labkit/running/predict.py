@@ -19,6 +19,7 @@ from labkit.data.loading import Preprocessing
 from labkit.errors import RequestError
 from labkit.files import write_atomic
 from labkit.labs import LABS, lab_of
+from labkit.labs.common import weights
 from labkit.labs.scoring import at_size
 from labkit.results.facts import Word
 from labkit.results.finished import READERS, manifest_of, unreadable
@@ -163,11 +164,14 @@ def load_predictor(run: Path, device: str = "auto") -> Predictor:
         raise unreadable(run / "manifest.json", error) from None
     lab, seen = lab_of(trained.notebook), trained.preprocessing
     params = lab.Parameters.checked(trained.parameters)
+    file = file_in(run, "checkpoints/best.safetensors", LARGEST)
     try:
+        if 4 * weights(lab, params) > file.stat().st_size:  # bytes; known before memory is taken for them
+            raise ValueError(f"{file} is too small for it")
         model = lab.build_model(params, fetch=False)
     except (ValueError, RuntimeError) as error:
         raise RequestError(f"The model of {run} cannot be built ({why(error)}): run it again.") from None
-    load_checkpoint(file_in(run, "checkpoints/best.safetensors", LARGEST), model)
+    load_checkpoint(file, model)
     precision = choose_precision(params.precision, choose_device(device))
     model.to(precision.device, memory_format=torch.channels_last)
     preprocessing = Preprocessing(seen.size, tuple(seen.mean), tuple(seen.std))
