@@ -15,6 +15,7 @@ os.environ.pop("LABKIT_RUNS", None)
 import matplotlib as mpl
 import numpy as np
 import pytest
+from fuzzing import report
 
 from labkit.data.samples import handwritten_digits, idx_bytes
 from labkit.labs import lab_of
@@ -92,6 +93,13 @@ def mirror(tmp_path: Path) -> Iterator[tuple[Path, str, type[Mirror]]]:
     yield folder, f"http://127.0.0.1:{server.server_address[1]}/", handler
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for the fuzz tests of a module; in the end they say how many inputs they tried, if they were asked."""
+    yield tmp_path_factory.mktemp("fuzz")
+    report()
 
 
 def parted(svg: bytes) -> tuple[str, np.ndarray]:

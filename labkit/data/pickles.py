@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-MOST = 1_000_000  # instructions; a file of CIFAR-10 has some 40,000
+MOST = 200_000  # instructions; a file of CIFAR-10 has some 40,000
 KNOWN = (  # what builds an array, in old and new versions of NumPy
     "numpy.core.multiarray._reconstruct",
     "numpy._core.multiarray._reconstruct",

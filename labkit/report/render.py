@@ -163,7 +163,8 @@ def timestamp(meta: dict[str, Any]) -> int:
     """Seconds since 1970 of the report's date; the clock has no part in it."""
     for form in DATES:
         with contextlib.suppress(ValueError):
-            return int(datetime.strptime(words(meta.get("date")).strip(), form).replace(tzinfo=UTC).timestamp())
+            day = datetime.strptime(words(meta.get("date")).strip(), form).replace(tzinfo=UTC)
+            return max(EARLIEST, int(day.timestamp()))
     return EARLIEST
 
 
