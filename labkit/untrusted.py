@@ -9,6 +9,7 @@ import yaml
 from labkit.errors import RequestError
 
 LARGEST = 2**20  # bytes of a file of facts; larger is a mistake, or meant to do harm
+LARGEST_YAML, DEEPEST = 2**16, 20  # bytes, lists in each other; PyYAML is slow, and slower the deeper they are
 
 
 def file_in(folder: Path, name: str, largest: int = LARGEST) -> Path:
@@ -39,11 +40,21 @@ def read_yaml(path: Path, loader: type[yaml.SafeLoader | yaml.BaseLoader]) -> An
     """What a YAML file holds, without aliases, by which a small file can stand for an endless one."""
     try:
         text = path.read_text("utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, loader)):
-            raise ValueError("it has an alias, *NAME")
+        _check_tokens(text, loader)
         return yaml.load(text, loader)
     except Exception as error:  # beside YAMLError, PyYAML raises whatever a value makes Python's int or date raise
         raise RequestError(f"{path} is not a YAML file ({why(error)}): mend it.") from None
+
+
+def _check_tokens(text: str, loader: type[yaml.SafeLoader | yaml.BaseLoader]) -> None:
+    depth = 0
+    for token in yaml.scan(text, loader):
+        kind = type(token).__name__
+        depth += kind.endswith("StartToken") - kind.endswith("EndToken")
+        if depth > DEEPEST:
+            raise ValueError("it is nested too deeply")
+        if kind == "AliasToken":
+            raise ValueError("it has an alias, *NAME")
 
 
 def why(error: Exception) -> str:

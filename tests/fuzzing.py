@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from labkit.errors import LabError
 
 INPUTS = int(os.environ.get("LABKIT_FUZZ", "0"))
-MOST_SECONDS, MOST_MEMORY = 60, 3 * 2**20  # of one input; KiB of the process
+MOST_SECONDS, MOST_MEMORY = 90, 3 * 2**20  # of one input; KiB of the process
 TRIED: Counter = Counter()
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from labkit.errors import DataError
 
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP")  # Pillow has more, of which some start programs
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # Pillow has more, of which some start programs
 PHOTO = ("L", "RGB", "RGBA", "P", "1", "LA", "CMYK")
 
 

@@ -25,7 +25,7 @@ from labkit.training.optim import Schedule, make_optimiser, make_schedule
 from labkit.training.precision import Precision, choose_device, choose_precision
 from labkit.training.progress import Progress, TensorBoard
 from labkit.training.stopping import Stop, either, never, patience
-from labkit.untrusted import file_in, read_yaml
+from labkit.untrusted import LARGEST_YAML, file_in, read_yaml
 
 
 def build_precision(params: TrainingParameters) -> Precision:
@@ -95,7 +95,7 @@ def read_experiment(notebook: Path, experiment: str) -> dict[str, Any]:
         known = ", ".join(files)
         raise RequestError(f"There is no experiment {experiment!r} of {notebook.stem}: it has {known}.")
     path = files[experiment]
-    values = read_yaml(file_in(path.parent, path.name), yaml.SafeLoader) or {}
+    values = read_yaml(file_in(path.parent, path.name, LARGEST_YAML), yaml.SafeLoader) or {}
     simple = str | int | float | bool | None
     if not isinstance(values, dict) or not all(isinstance(value, simple) for pair in values.items() for value in pair):
         raise RequestError(f"{path} must hold lines of the form 'name: value', one per parameter.")

@@ -14,7 +14,7 @@ from labkit.errors import RequestError
 from labkit.files import write_atomic
 from labkit.report.check import nodes
 from labkit.report.render import MARKDOWN, pandoc, parsed
-from labkit.untrusted import file_in, read_yaml
+from labkit.untrusted import LARGEST_YAML, file_in, read_yaml
 
 SETTINGS = "report.yaml"
 LARGEST = 1_000_000  # bytes of a paragraph file; more is a mistake
@@ -76,7 +76,8 @@ def read_settings(folder: Path) -> Settings:
     path = folder / SETTINGS
     if not path.exists():
         write_atomic(path, FORM)
-    values = read_yaml(file_in(folder, SETTINGS), yaml.BaseLoader) or {}  # all is text: 007 is a number of a student
+    file = file_in(folder, SETTINGS, LARGEST_YAML)
+    values = read_yaml(file, yaml.BaseLoader) or {}  # all is text: 007 is a number of a student
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
