@@ -19,7 +19,7 @@ from PIL import Image
 
 from labkit.data import cache, cifar10, liver, mnist, pets
 from labkit.data.pickles import bytes_of, read_pickle
-from labkit.errors import DataError, LabError, RequestError
+from labkit.errors import DataError, RequestError
 from labkit.files import write_atomic
 from labkit.report.check import nodes
 from labkit.report.render import parsed
@@ -83,7 +83,7 @@ def test_lists(work: Path, data: st.DataObject, text: str) -> None:
     survives("lists of volumes", lambda: liver.parse_volumes(text, data.draw(st.integers(0, 9))))
 
 
-@inputs(3)
+@inputs(2)
 @given(data=st.data())
 def test_images(work: Path, data: st.DataObject) -> None:
     form, mode = data.draw(
@@ -185,8 +185,8 @@ class Payload:
         return os.system, (f"touch '{self.mark}'",)
 
 
-def test_no_payload_is_ever_run(work: Path, good: Path) -> None:
-    mark, refused = work / "mark", (LabError, ValueError)
+def test_no_payload_is_ever_run(work: Path) -> None:
+    mark, run = work / "mark", work / "run"
     attack = pickle.dumps({"data": Payload(mark), "labels": [0], "label_names": Payload(mark)})
     pickle.loads(attack)  # it works
     mark.unlink()
@@ -194,16 +194,16 @@ def test_no_payload_is_ever_run(work: Path, good: Path) -> None:
     np.save(array, np.array([Payload(mark)], object), allow_pickle=True)
     model = torch.nn.Linear(1, 1)
     for name in ("best", "last"):
-        path = good / "checkpoints" / f"{name}.safetensors"
+        path = run / "checkpoints" / f"{name}.safetensors"
         write_atomic(path, attack)
         with pytest.raises(RequestError):
             load_checkpoint(path, model)
     write_atomic(work / "data_batch_1", attack)
     with pytest.raises(DataError, match=r"asks for posix\.system"):
         cifar10._read_batch(work / "data_batch_1", 2)
-    write_atomic(good / "validation" / "epoch-0001.npy", array.getvalue())
-    with pytest.raises(refused):
-        History(good).val_scores(1)
+    write_atomic(run / "validation" / "epoch-0001.npy", array.getvalue())
+    with pytest.raises(ValueError, match="allow_pickle"):
+        History(run).val_scores(1)
     for content in (attack, array.getvalue()):
         write_atomic(work / "decoded" / "b.npy", content)
         assert cache.decoded(work, "b.npy", (1, 1), lambda _: np.zeros(1, np.uint8)).tolist() == [[0]]
