@@ -23,7 +23,7 @@ TRIED: Counter = Counter()
 
 def inputs(share: float = 1) -> settings:
     """How many inputs a test gets; readers that are slow get a share of what the quick ones get."""
-    count = max(4, int(share * (INPUTS or 60)))
+    count = max(4, int(share * (INPUTS or 50)))
     return settings(max_examples=count, deadline=None, derandomize=not INPUTS, suppress_health_check=list(HealthCheck))
 
 
