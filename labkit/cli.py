@@ -57,9 +57,9 @@ def run(
     timeout: float,
 ) -> None:
     """Run NOTEBOOK (01, a name or a path) with an experiment's parameters, headlessly."""
-    if every == bool(notebook):
-        raise click.UsageError("Give one notebook, or --all.")
     with _errors_as_sentences():
+        if every == bool(notebook):
+            raise RequestError("Give one notebook (01, a name or a path), or --all for every one.")
         from labkit.results.finished import READERS
         from labkit.running.request import find_notebook, make_parameters, make_request, notebooks
 
@@ -162,9 +162,9 @@ def figure(
     names: tuple[str, ...], run_folder: Path, every: bool, width: str, form: str, grey: bool, output: Path | None
 ) -> None:
     """Draw figures NAMES of a run again from their tables, laid out anew at another width."""
-    if every == bool(names):
-        raise click.UsageError("Give the names of figures, or --all.")
     with _errors_as_sentences():
+        if every == bool(names):
+            raise RequestError("Give the names of figures of the run, or --all for every one.")
         from labkit.running.figure import draw_again
 
         for path in draw_again(run_folder, names, width, form, grey, output):

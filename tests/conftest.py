@@ -18,6 +18,7 @@ os.environ.pop("LABKIT_MIRROR", None)
 import matplotlib as mpl
 import numpy as np
 import pytest
+from fuzzing import report
 
 from labkit.data.samples import handwritten_digits, idx_bytes
 from labkit.labs import lab_of
@@ -107,6 +108,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("no small disk can be mounted here: it takes root on Linux")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for the fuzz tests of a module; in the end they say how many inputs they tried, if they were asked."""
+    yield tmp_path_factory.mktemp("fuzz")
+    report()
 
 
 def parted(svg: bytes) -> tuple[str, np.ndarray]:

@@ -206,6 +206,11 @@ def test_one_notebook_or_all_must_be_named() -> None:
     assert run("run").returncode == 2
     assert run("run", "01", "--all").returncode == 2
     assert run("run", "77").returncode == 2
+    assert run("run").stderr == "labkit: Give one notebook (01, a name or a path), or --all for every one.\n"
+    for words in (["figure", "--run", "x"], ["figure", "curves", "--all", "--run", "x"]):
+        finished = run(*words)
+        assert finished.stderr == "labkit: Give the names of figures of the run, or --all for every one.\n"
+        assert finished.returncode == 2
 
 
 def test_other_data_in_the_same_format_train_and_are_never_called_mnist(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_a_bad_settings_file_is_one_sentence_and_nothing_is_written(
 
 
 def test_a_bad_paragraph_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="has 1,000,001 bytes"):
+    with pytest.raises(RequestError, match="more than 1,000,000 bytes"):
         own(tmp_path, "x" * 1_000_001)
     (tmp_path / "text" / "objective.md").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RequestError, match="save it as UTF-8"):
@@ -283,3 +283,22 @@ def test_every_lab_has_its_text_its_figures_and_a_reason_for_each_parameter(note
 def test_reasons_are_given_for_parameters_that_are_there() -> None:
     fields = {name for lab in LABS for name in lab_of(lab).Parameters.model_fields}
     assert set(reasons()) <= fields
+
+
+@pytest.mark.parametrize(
+    ("obstacles", "mark"),
+    [
+        (("sample data", "sample data"), "sample data, not the real data set"),
+        (("sample data", ""), "in part sample data"),
+        (("only 3 of the 20 test images", ""), "not the published data set"),
+        (("", ""), None),
+    ],
+)
+def test_the_reports_own_figures_name_their_data(tmp_path: Path, obstacles: tuple[str, str], mark: str | None) -> None:
+    for lab, obstacle in zip(("02", "03"), obstacles, strict=True):
+        write_run(tmp_path / "runs", lab, obstacle=obstacle)
+        write_run(tmp_path / "runs", lab, obstacle=obstacle, seed=1, loss="dice")
+    list(build_report(tmp_path / "out", str(tmp_path / "runs"), formats=["tex"]))
+    for name in ("scores", "effects"):
+        words = re.findall("<!-- (.+?) -->", (tmp_path / "out" / "figures" / f"{name}.svg").read_text("utf-8"))
+        assert [word for word in words if "data" in word and not word.startswith("Lab")] == ([mark] if mark else [])

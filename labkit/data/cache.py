@@ -14,6 +14,9 @@ from PIL import Image
 
 from labkit.errors import DataError
 
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # Pillow has more, of which some start programs
+PHOTO = ("L", "RGB", "RGBA", "P", "1", "LA", "CMYK")
+
 
 def writable_folder(root: Path, name: str) -> Path:
     """``root/name``, made if need be; in the user's cache instead where the data root is read-only."""
@@ -45,14 +48,14 @@ def decoded(root: Path, name: str, shape: tuple[int, ...], decode: Callable[[int
         with FileLock(path.parent / f".{name}.lock"):
             if not _is_whole(path, shape):
                 _make(path, shape, decode)
-    return np.load(path, mmap_mode="c")  # copy on write: torch accepts it, the file stays as it is
+    return np.lib.format.open_memmap(path, "c")  # copy on write: torch accepts it, the file stays as it is
 
 
 def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
     """Whether ``path`` holds an array (uint8) of that shape."""
     try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+        array = np.lib.format.open_memmap(path, "r") if path.is_file() else np.empty(0)
+    except Exception:  # a damaged header is evaluated as Python's literals, which fail in many ways
         return False
     return array.shape == shape and array.dtype == np.uint8
 
@@ -82,14 +85,22 @@ def _make(path: Path, shape: tuple[int, ...], decode: Callable[[int], np.ndarray
         made.unlink(missing_ok=True)
 
 
-def open_image(path: Path, modes: Sequence[str] | None = None, advice: str = "") -> Image.Image:
-    """Open and decode an image; DataError if it cannot be, or if its mode is not one of ``modes``."""
+def open_image(
+    path: Path,
+    modes: Sequence[str] | None = None,
+    advice: str = "",
+    then: Callable[[Image.Image], Image.Image] = lambda image: image,
+) -> Image.Image:
+    """Open and decode an image, and do ``then``; DataError if it cannot be, or if its mode is not one of ``modes``."""
     try:
-        image = Image.open(path)
-        image.load()
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
+        with Image.open(path, formats=FORMATS) as image:
+            image.load()
+            image = then(image)
     except FileNotFoundError:
         raise DataError(f"There is no file {path}: restore it, or take the image off the list.") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise whatever damaged bytes make them raise
         raise DataError(f"{path} cannot be read as an image ({error}): replace the file.") from None
     if modes and image.mode not in modes:
         raise DataError(f"{path} has the pixel format {image.mode!r}, expected {' or '.join(modes)}: {advice}")

@@ -1,11 +1,10 @@
 """CIFAR-10 (Krizhevsky 2009): torchvision's files, or a tree of images; ten classes of 32×32 colour photos.
 
-The official files are pickles, which may run any code when they are opened. These are opened by a reader that knows
-arrays and nothing else.
+The official files are pickles, which may run any code when they are opened by Python. Here they are only read
+(``pickles``).
 """
 
 import os
-import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,14 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from labkit.data import samples
-from labkit.data.cache import decoded, fitted, open_image
+from labkit.data.cache import PHOTO, decoded, fitted, open_image
 from labkit.data.downloads import download_folders, not_overwritten
 from labkit.data.loading import Split
+from labkit.data.pickles import bytes_of, read_pickle
 from labkit.data.sources import Source, check_root, describe, registry, takes_sample
-from labkit.errors import DataError
+from labkit.errors import DataError, RequestError
 from labkit.files import checksum
+from labkit.untrusted import file_in, why
 
 BATCHES, TREE = CIFAR10.base_folder, "cifar10"  # the two layouts, as folders under the root
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -31,6 +32,8 @@ META = CIFAR10.meta["filename"]
 MD5 = dict([*CIFAR10.train_list, *CIFAR10.test_list, (META, CIFAR10.meta["md5"])])  # of the published files
 PARTS = ("train", "test")
 IMAGES = {"train": 50_000, "test": 10_000}
+LARGEST = 2**26  # bytes of a file; the published ones have 31 million
+ADVICE = "save it with 8 bits a channel."
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -120,7 +123,11 @@ def class_names(source: Source) -> list[str]:
     """The names of the classes, in the order of the labels."""
     if _is_tree(source):
         return sorted({path.split("/")[2] for path in source.files})
-    return [str(name) for name in _unpickled(source.root / BATCHES / META, "label_names")]
+    path = source.root / BATCHES / META
+    names = _read(path).get("label_names")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path} is not a file of CIFAR-10 (it has no label_names): unpack the archive again.")
+    return names
 
 
 def load(source: Source, size: int) -> tuple[Split, Split]:
@@ -136,7 +143,7 @@ def _load_tree(source: Source, size: int) -> tuple[Split, Split]:
     files, names = list(source.files), class_names(source)
 
     def decode(i: int) -> np.ndarray:
-        return fitted(open_image(source.root / files[i]).convert("RGB"), size).transpose(2, 0, 1)
+        return fitted(open_image(source.root / files[i], PHOTO, ADVICE).convert("RGB"), size).transpose(2, 0, 1)
 
     name = f"cifar10-{source.fingerprint[:12]}-{size}.npy"
     images = torch.from_numpy(decoded(source.root, name, (len(files), 3, size, size), decode))
@@ -164,33 +171,24 @@ def _resized(images: np.ndarray, size: int) -> torch.Tensor:
 
 def read_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 3, 32, 32) uint8 and labels (N,) int64 of one official file."""
-    pixels, labels = _unpickled(path, "data"), np.asarray(_unpickled(path, "labels"))
-    if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3072)):
-        raise DataError(
-            f"{path} does not hold {len(labels)} images of 3×32×32 pixels, one per label: unpack the archive again."
-        )
-    if len(labels) == 0 or labels.min() < 0 or labels.max() >= num_classes:
-        raise DataError(f"{path} has labels outside 0 to {num_classes - 1}, or none: unpack the archive again.")
-    return pixels.reshape(-1, 3, 32, 32), labels.astype(np.int64)
-
-
-class _Arrays(pickle.Unpickler):
-    """Opens pickles of lists, texts and NumPy arrays, and refuses anything else, which might be a program."""
-
-    KNOWN = (("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"))
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The few functions that rebuild an array; UnpicklingError for any other."""
-        if (module.split(".")[-1], name) not in self.KNOWN or module.split(".")[0] not in ("numpy", "_codecs"):
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _unpickled(path: Path, key: str) -> Any:
-    """The entry ``key`` of the dictionary that an official file holds."""
+    content, again = _read(path), "unpack the archive again."
+    labels = content.get("labels")
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise DataError(f"{path} is not a file of CIFAR-10 (it has no labels): {again}")
+    if not labels or min(labels) < 0 or max(labels) >= num_classes:
+        raise DataError(f"{path} has labels outside 0 to {num_classes - 1}, or none: {again}")
     try:
-        with open(path, "rb") as file:
-            return _Arrays(file, encoding="latin1").load()[key]
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError) as error:
-        what = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} is not a file of CIFAR-10 ({what}): unpack the archive again.") from None
+        pixels = bytes_of(content.get("data"), (len(labels), 3072))
+    except ValueError as error:
+        what = f"{len(labels)} images of 3×32×32 pixels, one per label"
+        raise DataError(f"{path} does not hold {what} ({error}): {again}") from None
+    return pixels.reshape(-1, 3, 32, 32), np.array(labels, np.int64)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The dictionary that an official file holds."""
+    try:
+        content = read_pickle(file_in(path.parent, path.name, LARGEST).read_bytes())
+    except (OSError, ValueError, RequestError) as error:
+        raise DataError(f"{path} is not a file of CIFAR-10 ({why(error)}): unpack the archive again.") from None
+    return content if isinstance(content, dict) else {}

@@ -182,7 +182,7 @@ def find_volumes(change: np.ndarray) -> list[range]:
 
 def parse_volumes(text: str, count: int) -> list[range]:
     """Volumes as given by hand, "0-161, 162-370, 371-399": each of the ``count`` slices in exactly one; sorted."""
-    pairs = [re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", part) for part in text.split(",")]
+    pairs = [re.fullmatch(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*", part) for part in text.split(",")]
     if not all(pairs):
         raise DataError(f"Parameter 'volumes' is {text!r}, expected first and last slices such as '0-161, 162-399'.")
     volumes = sorted((range(int(pair[1]), int(pair[2]) + 1) for pair in pairs), key=lambda volume: volume.start)

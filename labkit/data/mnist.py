@@ -1,5 +1,6 @@
 """MNIST, and any other data set in its idx format: found, checked, read by torchvision's own reader."""
 
+import errno
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,8 +80,10 @@ def check_idx(path: Path, magic: int, dimensions: int) -> tuple[int, ...]:
     """The shape that the header of an idx file announces; DataError unless the file is exactly as long as that."""
     remedy = "replace it with the published file, or take source='sample'."
     try:
-        size = path.stat().st_size
-        header = path.open("rb").read(4 + 4 * dimensions)
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "it is no file")
+        with path.open("rb") as file:
+            size, header = path.stat().st_size, file.read(4 + 4 * dimensions)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
     if len(header) < 4 + 4 * dimensions:

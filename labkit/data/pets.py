@@ -5,6 +5,7 @@ A trimap says 1 = pet, 2 = background, 3 = border, the band in between where nob
 is a choice (``TARGETS``), and it changes every score.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ import torch
 from PIL import Image
 
 from labkit.data import samples
-from labkit.data.cache import check_same_size, decoded, fitted, open_image
+from labkit.data.cache import PHOTO, check_same_size, decoded, fitted, open_image
 from labkit.data.downloads import download_folders
 from labkit.data.loading import Rows, Split
 from labkit.data.sources import Source, check_root, describe, registry, takes_sample
-from labkit.errors import DataError
+from labkit.errors import DataError, RequestError
+from labkit.untrusted import file_in
 
 FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
@@ -61,12 +63,12 @@ def names_in(root: Path, part: str) -> list[tuple[str, int]]:
     """Name and breed number (from 1) of each image in an official list, ``trainval`` or ``test``."""
     path = root / FOLDER / "annotations" / f"{part}.txt"
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = file_in(path.parent, path.name).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError, RequestError) as error:
         raise DataError(f"{path} cannot be read ({error}): restore it from annotations.tar.gz.") from None
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
     for row in rows:
-        if len(row) < 2 or not row[1].isdigit() or "/" in row[0]:
+        if len(row) < 2 or not re.fullmatch("[0-9]{1,9}", row[1]) or "/" in row[0]:
             raise DataError(f"{path} has the line {' '.join(row)!r}, expected 'NAME BREED SPECIES NUMBER': restore it.")
     if not rows:
         raise DataError(f"{path} names no image: restore it from annotations.tar.gz.")
@@ -107,7 +109,8 @@ def faults(root: Path) -> Iterator[DataError]:
 
 def read_image(source: Source, name: str) -> Image.Image:
     """The photo in RGB, (H, W); some official files named .jpg are GIF or PNG inside, which does no harm."""
-    return open_image(source.root / FOLDER / "images" / f"{name}.jpg").convert("RGB")
+    path = source.root / FOLDER / "images" / f"{name}.jpg"
+    return open_image(path, PHOTO, "save it with 8 bits a channel.").convert("RGB")
 
 
 def read_trimap(source: Source, name: str) -> Image.Image:

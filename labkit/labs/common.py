@@ -1,6 +1,6 @@
 """What the labs share: from parameters to a recipe, and to an open run folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 from torch import nn
 
@@ -24,6 +25,7 @@ from labkit.training.optim import Schedule, make_optimiser, make_schedule
 from labkit.training.precision import Precision, choose_device, choose_precision
 from labkit.training.progress import Progress, TensorBoard
 from labkit.training.stopping import Stop, either, never, patience
+from labkit.untrusted import LARGEST_YAML, file_in, read_yaml
 
 
 def build_precision(params: TrainingParameters) -> Precision:
@@ -68,6 +70,12 @@ def build_recipe(
     )
 
 
+def weights(lab: ModuleType, params: TrainingParameters) -> int:
+    """How many trainable parameters the network of these parameters has; counted without memory for them."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in lab.build_model(params, fetch=False).parameters())
+
+
 def experiments(lab: ModuleType) -> dict[str, dict[str, Any]]:
     """The experiments of a lab by name, as the parameters they set."""
     notebook = project_root() / "notebooks" / f"{lab.NOTEBOOK}.ipynb"
@@ -87,13 +95,11 @@ def read_experiment(notebook: Path, experiment: str) -> dict[str, Any]:
         known = ", ".join(files)
         raise RequestError(f"There is no experiment {experiment!r} of {notebook.stem}: it has {known}.")
     path = files[experiment]
-    try:
-        values = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is not a YAML file ({str(error).splitlines()[0]}): mend it.") from error
-    if not isinstance(values, Mapping):
+    values = read_yaml(file_in(path.parent, path.name, LARGEST_YAML), yaml.SafeLoader) or {}
+    simple = str | int | float | bool | None
+    if not isinstance(values, dict) or not all(isinstance(value, simple) for pair in values.items() for value in pair):
         raise RequestError(f"{path} must hold lines of the form 'name: value', one per parameter.")
-    return dict(values)
+    return values
 
 
 def run_folder(lab: ModuleType, params: Parameters, source: Source, out: str = "") -> Path:

@@ -135,12 +135,17 @@ class TrainingParameters(Parameters):
     tensorboard: switch("also log to TensorBoard")
 
 
+def _parsed(source: str) -> ast.Module:
+    """A cell as a tree; an empty one if it is no Python, such as a cell with a magic command."""
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # NUL bytes; brackets without end
+        return ast.Module([], [])
+
+
 def assigned(source: str) -> dict[str, ast.expr]:
     """The variables that a cell of Python sets at its top level, with the expressions it sets them to."""
-    try:
-        body = ast.parse(source).body
-    except SyntaxError:
-        return {}
+    body = _parsed(source).body
     pairs = [(target, node.value) for node in body if isinstance(node, ast.Assign) for target in node.targets]
     pairs += [(node.target, node.value) for node in body if isinstance(node, ast.AnnAssign) and node.value]
     return {target.id: value for target, value in pairs if isinstance(target, ast.Name)}
@@ -148,7 +153,7 @@ def assigned(source: str) -> dict[str, ast.expr]:
 
 def is_annotated(source: str) -> bool:
     """Whether a parameters cell was written by hand (``epochs: int = 3``); papermill injects ``epochs = 3``."""
-    return any(isinstance(node, ast.AnnAssign) for node in ast.walk(ast.parse(source)))
+    return any(isinstance(node, ast.AnnAssign) for node in ast.walk(_parsed(source)))
 
 
 def allowed(field: FieldInfo) -> str:

@@ -7,6 +7,7 @@ import torch
 
 from labkit.errors import RequestError
 from labkit.labs import lab_of
+from labkit.labs.common import weights
 from labkit.labs.parameters import Parameters
 from labkit.models import UNet
 from labkit.results import compare
@@ -32,11 +33,8 @@ def parameters_of(run: FinishedRun) -> Parameters | None:
 def parameter_count(run: FinishedRun) -> int | None:
     """Trainable parameters of a run's network, built anew from the parameters of the run; None if that cannot be."""
     params = parameters_of(run)
-    if params is None:
-        return None
-    lab = lab_of(run.manifest.notebook)
     try:
-        return sum(p.numel() for p in lab.build_model(params, fetch=False).parameters())
+        return None if params is None else weights(lab_of(run.manifest.notebook), params)
     except (ValueError, RuntimeError):  # a shape that the network of today does not take
         return None
 
@@ -110,15 +108,23 @@ def imbalance(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Foreground share of the test images of each segmentation, and what finding nothing would score."""
     rows, names = [], compare.labels(runs)
     for run in runs:
-        if run.metric != "dice" or not run.has_table("tables/parts"):
+        share, pixels = test_foreground(run), run.results.get("pixel_accuracy")
+        if run.metric != "dice" or share is None or pixels is None:
             continue
-        parts = run.table("tables/parts").set_index("part")
-        share = float(parts.loc["test", "foreground"])
         row = {"lab": run.manifest.notebook[:2], "network": names[run.name], "data": run.manifest.data.name}
         row |= {"loss": run.manifest.parameters.get("loss"), "foreground": share, "nothing found": 1 - share}
-        row |= {"pixel accuracy": run.results["pixel_accuracy"].value, "Dice": run.score.value}
+        row |= {"pixel accuracy": pixels.value, "Dice": run.score.value}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def test_foreground(run: FinishedRun) -> float | None:
+    """The foreground's share of the test pixels, from the table of parts; None if it does not say."""
+    parts = run.table("tables/parts") if run.has_table("tables/parts") else pd.DataFrame()
+    if not {"part", "foreground"} <= set(parts):
+        return None
+    shares = parts.loc[parts["part"] == "test", "foreground"].dropna()
+    return float(shares.iloc[0]) if len(shares) else None
 
 
 def pull_of_foreground(side: int = 64) -> pd.DataFrame:

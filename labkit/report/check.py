@@ -52,13 +52,15 @@ def check_metadata(meta: dict[str, Any]) -> None:
 
 def nodes(tree: Any) -> Iterator[tuple[str, Any]]:
     """Every element of a pandoc document with its content, in reading order."""
-    if isinstance(tree, dict):
-        if "t" in tree:
-            yield tree["t"], tree.get("c")
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for child in tree:
-            yield from nodes(child)
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if "t" in part:
+                yield part["t"], part.get("c")
+            part = list(part.values())
+        if isinstance(part, list):
+            waiting += reversed(part)
 
 
 def words(tree: Any) -> str:

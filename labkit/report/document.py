@@ -16,7 +16,7 @@ from labkit.report.sections import FULL, SHORTEST, lab_section, lab_text, result
 from labkit.report.settings import LAB_PLACES, PLACES, Settings, paragraphs
 from labkit.results import compare, run_plots, run_words
 from labkit.results.claims import claims_table
-from labkit.results.figures import FORMATS, Drawing, Plot
+from labkit.results.figures import FORMATS, Drawing, Plot, mark_of_runs
 from labkit.results.finished import FinishedRun, hardware
 from labkit.running.request import find_notebook, notebook_defaults
 
@@ -124,7 +124,7 @@ def scores_part(runs: Runs, out: Path, detail: int) -> str:
     groups = compare.over_seeds(runs)
     parts = ["## Scores and seeds\n", md.sentence(run_words.seeds(groups))]
     if detail == FULL:
-        draw(run_plots.plot_scores, groups, out, "scores")
+        draw(run_plots.plot_scores, groups, out, "scores", mark_of_runs(runs))
         caption = "Test scores with 95 % intervals; one panel a question, since only those may be compared."
         alt = "; ".join(f"{g['label']}: {g['mean']:.3f} (n = {g['n']})" for _, g in groups.iterrows())
         parts.append("\n" + md.figure("scores.png", caption, f"Test scores. {alt}.", "scores"))
@@ -137,7 +137,9 @@ def effects_part(runs: Runs, out: Path) -> str:
     said = run_words.effects(effects)
     parts = ["## What each change did\n", md.sentence(said), ""]
     if len(effects):
-        draw(run_plots.plot_effects, effects, out, "effects")
+        asked = set(effects["question"])
+        compared = [run for question, group in compare.by_question(runs) if question in asked for run in group]
+        draw(run_plots.plot_effects, effects, out, "effects", mark_of_runs(compared))
         caption = "Change of the test score against the recipe run most often, with 95 % interval."
         parts.append(md.figure("effects.png", caption, said, "effects"))
         shown = effects[["change", "against", "difference", "low", "high", "images", "seeds"]]
@@ -227,7 +229,7 @@ def references(runs: Runs) -> str:
     return "# References\n\n" + "\n".join(f"{i}. {entry}" for i, entry in enumerate(sorted(found), start=1)) + "\n"
 
 
-def draw(plot: Plot, table: pd.DataFrame, out: Path, name: str) -> None:
-    """Draw a figure of the report's own in the formats that the documents take."""
-    for form, content in Drawing(plot, table, {}, "").rendered(FORMATS).items():
+def draw(plot: Plot, table: pd.DataFrame, out: Path, name: str, mark: str) -> None:
+    """Draw a figure of the report's own in the formats that the documents take; ``mark`` is written in its corner."""
+    for form, content in Drawing(plot, table, {}, mark).rendered(FORMATS).items():
         write_atomic(out / "figures" / f"{name}.{form}", content)

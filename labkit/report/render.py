@@ -28,6 +28,8 @@ OFF = (
 )
 MARKDOWN = "markdown" + "".join(f"-{extension}" for extension in OFF.split())
 METADATA = ("title", "subtitle", "author", "affiliation", "course", "number", "date", "lang", "abstract", "short")
+MARGIN = 100  # calls of Python that may come on top
+MEMORY, PATIENCE = "2g", 60  # what pandoc may take, bytes and seconds
 FILES = (".png", ".pdf", ".svg")  # forms of one figure
 DATES = ("%Y-%m-%d", "%d %B %Y", "%B %d, %Y")
 EARLIEST = 315532800  # 1980-01-01, the first day a zip file can bear
@@ -88,8 +90,7 @@ def read(source: Path) -> dict[str, Any]:
         raise RequestError(f"The report {source} cannot be read ({error}): it must be a UTF-8 text file.") from error
     front = re.match(r"---\s*\n.*?\n(---|\.\.\.)[ \t]*(\n|$)", text, re.DOTALL)
     head = front[0] if front else ""
-    # Long lines would give pipe tables widths by their dashes, which say nothing about what is in them.
-    document = json.loads(pandoc(text[len(head) :], "-f", MARKDOWN, "-t", "json", "--columns=100000"))
+    document = parsed(text[len(head) :])
     meta = json.loads(pandoc(head, "-f", f"{MARKDOWN}+yaml_metadata_block", "-t", "json"))["meta"]
     document["meta"] = {"lang": {"t": "MetaString", "c": "en"}} | {key: meta[key] for key in METADATA if key in meta}
     if CJK.search(text):
@@ -99,10 +100,26 @@ def read(source: Path) -> dict[str, Any]:
     return document
 
 
+def parsed(text: str) -> dict[str, Any]:
+    """Markdown as a pandoc document; RequestError if it is nested so deeply that nobody can have meant it."""
+    # Long lines would give pipe tables widths by their dashes, which say nothing about what is in them.
+    written = pandoc(text, "-f", MARKDOWN, "-t", "json", "--columns=100000")
+    try:
+        json.loads("[" * MARGIN + written + "]" * MARGIN)  # what is read here can be written again deeper in the stack
+        return json.loads(written)
+    except RecursionError:
+        raise RequestError("It has lists or quotations nested too deeply for a page: take out some levels.") from None
+
+
 def pandoc(text: str, *options: str, folder: Path | None = None) -> str:
     """Run pandoc in ``folder`` and in its sandbox, where there is no clock; a warning is an error."""
-    command = [pypandoc.get_pandoc_path(), "--sandbox", *options]
-    ran = subprocess.run(command, input=text.encode(), capture_output=True, cwd=folder, check=False)
+    command = [pypandoc.get_pandoc_path(), "+RTS", f"-M{MEMORY}", "-RTS", "--sandbox", *options]
+    try:
+        ran = subprocess.run(command, input=text.encode(), capture_output=True, cwd=folder, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise RequestError(
+            f"The report cannot be set: pandoc was not done after {PATIENCE} s; is a text no prose?"
+        ) from None
     says = re.split(r"^\[WARNING\] ", ran.stderr.decode("utf-8", "replace"), flags=re.MULTILINE)
     serious = [line for line in says if line.strip() and not OUR_WORDS.match(line)]
     if ran.returncode or serious:
@@ -146,7 +163,8 @@ def timestamp(meta: dict[str, Any]) -> int:
     """Seconds since 1970 of the report's date; the clock has no part in it."""
     for form in DATES:
         with contextlib.suppress(ValueError):
-            return int(datetime.strptime(words(meta.get("date")).strip(), form).replace(tzinfo=UTC).timestamp())
+            day = datetime.strptime(words(meta.get("date")).strip(), form).replace(tzinfo=UTC)
+            return max(EARLIEST, int(day.timestamp()))
     return EARLIEST
 
 

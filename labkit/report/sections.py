@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from labkit.errors import RequestError
 from labkit.files import write_atomic
 from labkit.labs import lab_of
 from labkit.report import markdown as md
@@ -16,7 +15,6 @@ from labkit.results.figures import FORMATS
 from labkit.results.finished import FinishedRun
 
 TEXTS = Path(__file__).parent / "texts"
-LARGEST_FIGURE = 20_000_000  # bytes; a run folder may come from anywhere
 SENTENCES = 400  # characters of a description that is short enough to stand in the text as well
 FULL, BRIEF, SHORTEST = 2, 1, 0  # how much is said
 NOT_SHOWN = (
@@ -83,7 +81,7 @@ def data_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> str:
 def counts_words(counts: dict[str, int]) -> str:
     """``48 images for training, 12 for validation, 20 for the test``."""
     named = {"train": "for training", "validation": "for validation", "test": "for the test"}
-    parts = [f"{count:,} {named.get(part, part)}" for part, count in counts.items()]
+    parts = [f"{count:,} {named.get(part) or md.plain(part)}" for part, count in counts.items()]
     return ", ".join(parts).replace(" for", " images for", 1)
 
 
@@ -181,14 +179,14 @@ def analysis_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> st
         frame = run.table("per_class")
         shares = dict.fromkeys([n for n in ("accuracy", "low", "high", "precision", "f1") if n in frame], "percent")
         parts.append(md.table(frame, "Scores of each class.", f"{number}-classes", n="count", **shares))
-    elif run.has_table("per_image") and run.metric == "dice":
+    elif run.metric == "dice":
         parts.append(worst_and_best(run, number))
     return "\n".join(parts)
 
 
 def worst_and_best(run: FinishedRun, number: str, most: int = 4) -> str:
     """The test images with the lowest and the highest scores."""
-    frame = run.table("per_image").sort_values("dice")
+    frame = run.images.sort_values("dice")
     ends = pd.concat([frame.head(most), frame.tail(most)]).drop_duplicates("image")
     columns = [name for name in ("image", "dice", "iou", "precision", "recall", "true_share") if name in ends]
     formats = dict.fromkeys(columns[1:], "loss") | {"true_share": "percent"}
@@ -201,9 +199,8 @@ def figures(run: FinishedRun, text: LabText, place: str, out: Path) -> str:
     """The figures of a place that the run has, copied to the report, with caption and description."""
     number, parts = run.manifest.notebook[:2], []
     for name, caption in text.figures.get(place, {}).items():
-        if name in run.figures():
+        if alt := run.description(name):
             copy_figure(run.folder / "figures", name, out / "figures", f"{number}-{name}")
-            alt = (run.folder / "figures" / f"{name}.alt.txt").read_text("utf-8")[:2000].replace("*", "").strip()
             said = f": {md.sentence(alt)}" if place == "analysis" and len(alt) < SENTENCES else " shows it."
             parts.append(f"[](#fig-{number}-{name}){said}\n" if place != "data" else "")
             parts.append(md.figure(f"{number}-{name}.png", caption, alt, f"{number}-{name}", _width(run, name)))
@@ -220,9 +217,6 @@ def _width(run: FinishedRun, name: str) -> int:
 
 
 def copy_figure(source: Path, name: str, target: Path, new_name: str) -> None:
-    """Copy the three files of a figure; RequestError for an oversized one."""
+    """Copy the three files of a figure."""
     for form in FORMATS:
-        path = source / f"{name}.{form}"
-        if path.stat().st_size > LARGEST_FIGURE:
-            raise RequestError(f"{path} is larger than {LARGEST_FIGURE:,} bytes: run it again.")
-        write_atomic(target / f"{new_name}.{form}", path.read_bytes())
+        write_atomic(target / f"{new_name}.{form}", (source / f"{name}.{form}").read_bytes())

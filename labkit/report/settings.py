@@ -1,6 +1,7 @@
 """What the student gives: ``report.yaml`` and paragraphs of their own. Made once as forms, never overwritten."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from labkit.errors import RequestError
 from labkit.files import write_atomic
 from labkit.report.check import nodes
-from labkit.report.render import MARKDOWN, pandoc
+from labkit.report.render import MARKDOWN, pandoc, parsed
+from labkit.untrusted import LARGEST_YAML, file_in, read_yaml
 
 SETTINGS = "report.yaml"
 LARGEST = 1_000_000  # bytes of a paragraph file; more is a mistake
@@ -74,11 +76,10 @@ def read_settings(folder: Path) -> Settings:
     path = folder / SETTINGS
     if not path.exists():
         write_atomic(path, FORM)
+    file = file_in(folder, SETTINGS, LARGEST_YAML)
+    values = read_yaml(file, yaml.BaseLoader) or {}  # all is text: 007 is a number of a student
     try:
-        values = yaml.load(path.read_text("utf-8"), yaml.BaseLoader) or {}  # all is text: 007 is a number of a student
         return Settings.model_validate(values)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"{path} is not a YAML file ({str(error).splitlines()[0]}): mend it.") from None
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "the file"
@@ -105,11 +106,11 @@ def paragraphs(folder: Path, name: str, level: int, figures: Path) -> str:
     RequestError names the file and what is wrong in it.
     """
     path = folder / "text" / f"{name}.md"
-    text = re.sub(r"<!--.*?-->", "", read_text(path), flags=re.DOTALL).strip()
+    text = re.sub(r"<!--.*?-->", "", read_text(folder, f"text/{name}.md"), flags=re.DOTALL).strip()
     if not text:
         return ""
     try:
-        document = json.loads(pandoc(text, "-f", MARKDOWN, "-t", "json", "--columns=100000"))
+        document = parsed(text)
         for tag, content in nodes(document["blocks"]):
             if tag == "Header":
                 content[0] = level
@@ -121,25 +122,24 @@ def paragraphs(folder: Path, name: str, level: int, figures: Path) -> str:
         raise RequestError(f"{path}: {error}") from None
 
 
-def read_text(path: Path) -> str:
+def read_text(folder: Path, name: str) -> str:
     """A file of the student's; empty if it is not there, RequestError if it is no text or too large."""
-    if not path.is_file():
+    path = folder / name
+    if not os.path.lexists(path):
         return ""
-    if path.stat().st_size > LARGEST:
-        raise RequestError(f"{path} has {path.stat().st_size:,} bytes: a report's paragraphs have at most {LARGEST:,}.")
     try:
-        return path.read_text("utf-8")
+        return file_in(folder, name, LARGEST).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} cannot be read as UTF-8 text ({error}): save it as UTF-8.") from None
 
 
 def take_picture(folder: Path, name: str, figures: Path) -> str:
     """Copy a picture that lies beside the student's text, and return the name that the report gives it."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        raise RequestError(f"the picture {name} is not in {folder}: put it there and give its name alone.")
-    if path.stat().st_size > LARGEST_PICTURE:
-        raise RequestError(f"the picture {name} has more than {LARGEST_PICTURE:,} bytes: make it smaller.")
+    try:
+        path = file_in(folder, name, LARGEST_PICTURE).resolve()
+    except RequestError as error:
+        where = f"put it into {folder}, with at most {LARGEST_PICTURE:,} bytes, and give its name alone"
+        raise RequestError(f"the picture {name} is not in {folder}: {where} ({error})") from None
     taken = f"own-{re.sub(r'[^A-Za-z0-9.-]', '-', path.relative_to(folder.resolve()).as_posix())}"
     write_atomic(figures / taken, path.read_bytes())
     return f"figures/{taken}"

@@ -5,6 +5,7 @@ different questions never stand in one column.
 """
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,16 @@ def question(run: FinishedRun) -> str:
     parameters, data = run.manifest.parameters, run.manifest.data
     names = [*TARGETS, *(PAIRS if "digit_size" in parameters else ())]
     asked = {name: parameters[name] for name in names if name in parameters}
-    key = [run.manifest.notebook, data.fingerprint, data.splits.get("test"), parameters.get("select_on"), asked]
+    images = zlib.crc32(np.sort(run.images["sample"].to_numpy(np.int64)).tobytes())
+    key = [
+        run.metric,
+        run.manifest.notebook,
+        data.fingerprint,
+        data.splits.get("test"),
+        images,
+        parameters.get("select_on"),
+        asked,
+    ]
     return json.dumps(key, sort_keys=True)
 
 
@@ -121,7 +131,7 @@ def student(values: np.ndarray) -> tuple[float, float]:
 
 def per_image_scores(runs: Sequence[FinishedRun]) -> pd.Series:
     """The test score of each image, by its number, averaged over runs (seeds) of one question."""
-    columns = [run.table("per_image").set_index("sample")[run.score_column].astype(float) for run in runs]
+    columns = [run.images.set_index("sample")[run.score_column].astype(float) for run in runs]
     return pd.concat(columns, axis=1, join="inner").mean(axis=1)
 
 

@@ -6,6 +6,7 @@ A run folder may come from somebody else: only the functions of ``PLOTS`` are ca
 
 import difflib
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, validate
 from labkit.errors import RequestError
 from labkit.files import write_atomic, write_json
 from labkit.results import masks, pairs, plots, run_plots
+from labkit.results.finished import FinishedRun, manifest_of
 from labkit.results.fitting import fit, write_mark
 from labkit.results.grey import make_grey
-from labkit.results.picture_tables import read_csv, to_csv, words_in
-from labkit.results.run import read_manifest
+from labkit.results.picture_tables import LARGEST_FILE, read_csv, to_csv, words_in
 from labkit.results.style import OWN, Page, on_page
+from labkit.untrusted import file_in
 
 Plot = Callable[..., Figure | Axes]
 MODULES = (plots, masks, pairs, run_plots)  # their functions plot_… are what a figure can be drawn with
@@ -36,6 +38,7 @@ PLOTS: dict[str, Plot] = {
     if name.startswith("plot_")
 }
 FORMATS = ("pdf", "png", "svg")
+NAME = re.compile(r"\w[\w.-]{0,99}")  # of a figure, which becomes the name of a file
 TIMELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same figure is the same file
 MARKS = {
     "sample": "sample data, not the real data set",
@@ -103,6 +106,13 @@ def mark_of(manifest: Mapping[str, Any]) -> str:
     return MARKS.get(str(source.get("kind")), MARKS["official"])
 
 
+def mark_of_runs(runs: Sequence[FinishedRun]) -> str:
+    """What a figure of many runs says in its corner, if one of them is on anything but complete published data."""
+    kinds = {run.manifest.data.kind for run in runs}
+    kind = kinds.pop() if len(kinds) == 1 else "mixed"
+    return mark_of({"data": {"kind": kind, "verified": not any(run.manifest.data.obstacle for run in runs)}})
+
+
 def save(folder: Path, name: str, plot: Plot, table: pd.DataFrame, alt: str, mark: str, /, **options: Any) -> bytes:
     """Draw a figure and keep it in ``folder``: ``NAME.{csv,json,png,pdf,svg,alt.txt}``. Returns the PNG."""
     recipe = Recipe(plot=plot.__name__.removeprefix("plot_"), options=options, words=words_in(table))
@@ -129,10 +139,8 @@ def read(path: Path, mark: str) -> Drawing:
 
 def names(run: Path) -> list[str]:
     """The figures of a run folder that can be drawn again; RequestError if there are none."""
-    manifest = read_manifest(run)
-    if not manifest:
-        raise RequestError(f"{run} is no run folder: it has no readable manifest.json; give a folder under runs/.")
-    found = sorted(path.stem for path in (run / "figures").glob("*.json"))
+    manifest_of(run)
+    found = sorted(path.stem for path in (run / "figures").glob("*.json") if NAME.fullmatch(path.stem))
     if not found:
         raise RequestError(
             f"The figures of {run} cannot be drawn again: it has none, or an older workbook made them without a "
@@ -147,7 +155,9 @@ def load(run: Path, name: str) -> Drawing:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
         raise RequestError(f"{run} has no figure {name!r} that can be drawn again: it has {', '.join(near)}.")
-    return read(run / "figures" / f"{name}.json", mark_of(read_manifest(run)))
+    path = file_in(run, f"figures/{name}.json")
+    file_in(run, f"figures/{name}.csv", LARGEST_FILE)
+    return read(path, mark_of(manifest_of(run)))
 
 
 def _first(error: Exception) -> str:

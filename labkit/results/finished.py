@@ -7,59 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import ValidationError
 
-from labkit.errors import RequestError
+from labkit.data.cache import open_image
+from labkit.errors import CONTROL, LabError, RequestError, one_line
+from labkit.results.facts import Manifest, Result, Results, check_history, check_images, read_table
 from labkit.results.run import read_manifest
 from labkit.training.loop import rank
+from labkit.untrusted import file_in
 
 READERS = ("06_analysis",)  # notebooks that train nothing: they read the runs of the others
+LARGEST_FIGURE = 20_000_000  # bytes
 FIGURE_FILES = ("png", "pdf", "svg", "alt.txt")
 NOT_LEARNED = (
     *("seed", "data_root", "source", "fresh", "anyway"),
     *("device", "precision", "num_workers", "tensorboard", "rival"),
 )
-
-
-class DataFacts(BaseModel):
-    """What the manifest says of the data; ``obstacle`` is what forbids comparing a score on them to a published one."""
-
-    name: str
-    kind: str
-    fingerprint: str
-    counts: dict[str, int]
-    splits: dict[str, str]
-    obstacle: str = "a run of an older workbook, which did not say how complete its data were"
-
-
-class Manifest(BaseModel):
-    """The part of a manifest that comparison and report rest on; read, never trusted."""
-
-    status: str
-    notebook: str
-    experiment: str
-    seed: int
-    device: str
-    precision: str
-    started: str
-    seconds: float
-    parameters: dict[str, str | int | float | bool | None]
-    environment: dict[str, str | int | None]
-    code: dict[str, str | bool | None]
-    data: DataFacts
-    sessions: list[dict[str, Any]] = []
-    warnings: list[str] = []
-
-
-class Result(BaseModel):
-    """One entry of ``results.json``."""
-
-    value: FiniteFloat | None
-    low: FiniteFloat | None = None
-    high: FiniteFloat | None = None
-    n: int = 0
-    interval: str = ""
-    over: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +34,7 @@ class FinishedRun:
     manifest: Manifest
     results: dict[str, Result]
     history: pd.DataFrame
+    images: pd.DataFrame  # per_image.csv
 
     @property
     def metric(self) -> str:
@@ -108,19 +72,26 @@ class FinishedRun:
         return {name: value for name, value in self.manifest.parameters.items() if name not in NOT_LEARNED}
 
     def table(self, name: str) -> pd.DataFrame:
-        """``per_image``, ``per_class``, or ``tables/NAME``; RequestError if it is missing or no table."""
-        return read_table(self.folder / f"{name}.csv")
+        """``per_class`` or ``tables/NAME``; RequestError if it is missing or no table."""
+        return read_table(self.folder, name)
 
     def has_table(self, name: str) -> bool:
         """Whether there is a file for ``table``."""
         return (self.folder / f"{name}.csv").is_file()
 
     def figures(self) -> list[str]:
-        """The names of the figures that are there whole: three pictures and a description, none of them a link."""
-        folder = self.folder / "figures"
-        parts = {p.stem: [folder / f"{p.stem}.{end}" for end in FIGURE_FILES] for p in folder.glob("*.png")}
-        whole = (name for name, paths in parts.items() if all(p.is_file() and not p.is_symlink() for p in paths))
-        return sorted(whole)
+        """The names of the figures that are there whole: three pictures and a description, each a file of the run."""
+        names = sorted(path.stem for path in (self.folder / "figures").glob("*.png"))
+        return [name for name in names if self.description(name)]
+
+    def description(self, figure: str) -> str:
+        """What a figure shows, in words; empty if the figure is not there whole."""
+        try:
+            files = [file_in(self.folder, f"figures/{figure}.{end}", LARGEST_FIGURE) for end in FIGURE_FILES]
+            open_image(files[0])
+            return one_line(files[-1].read_text("utf-8")[:2000]).replace("*", "").strip()
+        except (LabError, OSError, ValueError):
+            return ""
 
 
 def hardware(run: FinishedRun) -> str:
@@ -131,30 +102,38 @@ def hardware(run: FinishedRun) -> str:
     return f"{machine.get('threads', '?')} × {machine.get('cpu', 'unknown processor')}"
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV file of a run; RequestError if it is missing or cannot be read."""
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """The manifest of a run folder; RequestError if there is none that can be read."""
     try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:  # ValueError: undecodable, empty, ragged
-        raise RequestError(f"{path} is missing or not a table ({str(error).splitlines()[0]}): run it again.") from None
+        file_in(folder, "manifest.json")
+        found = read_manifest(folder)
+    except (RequestError, RecursionError):
+        found = {}
+    if not found:
+        raise RequestError(f"{folder} is no run folder: it has no readable manifest.json; give a folder under runs/.")
+    return found
 
 
 def open_run(folder: Path) -> FinishedRun:
     """Read a finished run; RequestError says why it is none."""
-    raw = read_manifest(folder)
-    if not raw:
-        raise RequestError(f"{folder} is no run folder: it has no manifest.json that can be read.")
+    raw = manifest_of(folder)
     if raw.get("notebook") in READERS:
         raise RequestError(f"{folder} is an analysis of other runs, which has no score of its own.")
     if raw.get("status") != "completed":
         error = raw.get("error")
-        message = f" ({str(error.get('message'))[:120]})" if isinstance(error, dict) else ""
-        raise RequestError(f"{folder} is no finished run but {raw.get('status')}{message}: run it again.")
+        status, message = (_text(of, key) for of, key in ((raw, "status"), (error, "message")))
+        said = f" ({message})" if isinstance(error, dict) else ""
+        raise RequestError(f"{folder} is no finished run but {status}{said}: run it again.")
     try:
         manifest = Manifest.model_validate(raw)
     except ValidationError as error:
-        raise _unreadable(folder / "manifest.json", error) from None
+        raise unreadable(folder / "manifest.json", error) from None
     return _read(f"{folder.parent.name}/{folder.name}", folder, manifest)
+
+
+def _text(facts: Any, name: str) -> str:
+    value = facts.get(name) if isinstance(facts, dict) else ""
+    return value[:120] if isinstance(value, str) else "?"
 
 
 def rival_of(run: FinishedRun) -> FinishedRun | None:
@@ -163,44 +142,36 @@ def rival_of(run: FinishedRun) -> FinishedRun | None:
     other = str(parameters.get("rival", "none"))
     if other == "none" or not re.fullmatch(r"\w+", other) or not (run.folder / other).is_dir():
         return None
+    if (run.folder / other).is_symlink():
+        raise RequestError(f"{run.folder / other} leads out of its run: put the folder itself there.")
     swapped = {"parameters": parameters | {"model": other, "rival": run.model}}
     return _read(f"{run.name}/{other}", run.folder / other, run.manifest.model_copy(update=swapped))
 
 
 def _read(name: str, folder: Path, manifest: Manifest) -> FinishedRun:
+    if CONTROL.search(name):
+        raise RequestError(f"{folder} has a name that cannot be printed: rename it.")
     path = folder / "results.json"
     try:
-        results = _Results.model_validate_json(b'{"scores": ' + path.read_bytes() + b"}").scores
+        content = file_in(folder, "results.json").read_bytes()
+        results = Results.model_validate_json(b'{"scores": ' + content + b"}").scores
     except (ValidationError, OSError) as error:
-        raise _unreadable(path, error) from None
-    if not results or next(iter(results.values())).value is None:
-        raise RequestError(f"{path} holds no score: run it again.")
-    history = _checked(read_table(folder / "history.csv"), next(iter(results)), folder)
-    run = FinishedRun(name, folder, manifest, results, history)
-    images = run.table("per_image")
-    if not {"sample", run.score_column} <= set(images):
-        raise RequestError(f"{folder / 'per_image.csv'} has no columns sample and {run.score_column}: run it again.")
+        raise unreadable(path, error) from None
+    history, images = read_table(folder, "history"), read_table(folder, "per_image")
+    run = FinishedRun(name, folder, manifest, results, history, images)
+    check_history(folder / "history.csv", history, run.metric)
+    check_images(folder / "per_image.csv", images, run.score_column)
+    for table in ("per_class", "tables/parts", "tables/reported"):
+        if run.has_table(table):
+            run.table(table)
     return run
 
 
-def _unreadable(path: Path, error: ValidationError | OSError) -> RequestError:
+def unreadable(path: Path, error: ValidationError | OSError) -> RequestError:
+    """What is wrong with a file of facts of a run, in a sentence."""
     first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": error.strerror}
     place = "".join(f"{part}: " for part in first["loc"])
     return RequestError(f"{path} cannot be read as that of a run of this workbook ({place}{first['msg']}).")
-
-
-class _Results(BaseModel):
-    scores: dict[str, Result]
-
-
-def _checked(history: pd.DataFrame, metric: str, folder: Path) -> pd.DataFrame:
-    """The history, if it holds one row an epoch with the columns that every run writes."""
-    columns = ["epoch", "seconds", *(f"{part}_{name}" for part in ("train", "val") for name in ("loss", metric))]
-    missing = [name for name in columns if name not in history]
-    if missing or not len(history) or not all(pd.api.types.is_numeric_dtype(history[name]) for name in columns):
-        what = f"lacks {', '.join(missing)}" if missing else "holds no epochs"
-        raise RequestError(f"{folder / 'history.csv'} {what}: run it again.")
-    return history
 
 
 def run_folders(root: Path) -> Iterator[Path]:

@@ -15,11 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from labkit.errors import RequestError
+from labkit.untrusted import why
 
 PREFIX = "data:image/png;base64,"
 SHOWN_SIDE = 192  # pixels: what is drawn need not be sharper, and its table stays below a megabyte
 LARGEST_SIDE = 2048  # pixels, of a picture that is read back
 LARGEST_FILE = 32 * 2**20  # bytes
+MOST_PICTURES = 400  # in a table that is read back
 MODES = {"1": bool, "L": np.uint8, "RGB": np.uint8}
 
 
@@ -101,11 +103,13 @@ def read_csv(path: Path, words: Sequence[str] = ()) -> pd.DataFrame:
             raise ValueError(f"it is larger than {LARGEST_FILE // 2**20} MiB")
         text = dict.fromkeys(words, str)
         table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:  # ValueError: undecodable, empty, ragged
-        raise RequestError(f"{path} is missing or not a table ({str(error).splitlines()[0]}): run it again.") from None
-    for name in table:
-        if len(table) and str(table[name].iloc[0]).startswith(PREFIX):
-            table[name] = [_cell(path, name, row, cell) for row, cell in enumerate(table[name], start=2)]
+    except (OSError, ValueError, OverflowError) as error:  # ValueError: undecodable, empty, ragged
+        raise RequestError(f"{path} is missing or not a table ({why(error)}): run it again.") from None
+    named = [name for name in table if len(table) and str(table[name].iloc[0]).startswith(PREFIX)]
+    if len(named) * len(table) > MOST_PICTURES:
+        raise RequestError(f"{path} holds more than {MOST_PICTURES} pictures: run it again.")
+    for name in named:
+        table[name] = [_cell(path, name, row, cell) for row, cell in enumerate(table[name], start=2)]
     return table
 
 

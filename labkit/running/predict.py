@@ -4,27 +4,34 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from matplotlib.colors import to_rgb
 from PIL import Image, ImageOps
+from pydantic import BaseModel, Field, FiniteFloat, PositiveFloat, ValidationError
 from torch import Tensor, nn
 
-from labkit.data.cache import fitted, open_image
+from labkit.data.cache import PHOTO, fitted, open_image
 from labkit.data.composite import digit_margin, two_classes
 from labkit.data.loading import Preprocessing
 from labkit.errors import RequestError
 from labkit.files import write_atomic
 from labkit.labs import LABS, lab_of
+from labkit.labs.common import weights
 from labkit.labs.scoring import at_size
+from labkit.results.facts import Word
+from labkit.results.finished import READERS, manifest_of, unreadable
 from labkit.results.masks import PREDICTED
-from labkit.results.run import read_manifest
 from labkit.training.checkpoint import load_checkpoint
 from labkit.training.loop import forward
 from labkit.training.losses import margin
 from labkit.training.precision import Precision, choose_device, choose_precision
+from labkit.untrusted import file_in, why
 
+TRAINING = [name for name in LABS if name not in READERS]  # the notebooks whose runs leave a model
+LARGEST = 2**32  # bytes of a checkpoint
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 ADVICE = "save it with 8 bits a channel (a CT slice needs a window: choose which densities become black and white)."
 
@@ -86,13 +93,22 @@ class Predictor:
     per_pixel: bool
 
     def logits(self, image: Image.Image) -> Tensor:
-        """What the model says of one image: (K,), or (K, h, w) of its pixels."""
+        """What the model says of one image: (K,), or (K, h, w) of its pixels; RequestError if the two do not fit."""
         image = image.convert("RGB" if self.channels == 3 else "L")
         if self.per_pixel:  # resized as the images were that it was trained on
             image = Image.fromarray(fitted(image, self.preprocessing.size))
         pixels = torch.from_numpy(np.array(image)).float() / 255
         pixels = pixels.view(*pixels.shape[:2], self.channels).permute(2, 0, 1)[None]  # (1, C, H, W)
-        return forward(self.model, self.preprocessing(pixels), self.precision)[0].cpu()
+        try:
+            logits = forward(self.model, self.preprocessing(pixels), self.precision)[0].cpu()
+        except (RuntimeError, ValueError) as error:
+            raise RequestError(
+                f"The run's preprocessing does not fit its model ({why(error)}): run it again."
+            ) from None
+        if len(self.class_names) != len(logits) and (self.class_names or not self.per_pixel):
+            names = len(self.class_names)
+            raise RequestError(f"The run names {names} classes, but its model knows {len(logits)}: run it again.")
+        return logits
 
     def foreground(self, logits: Tensor) -> Tensor:
         """The logit of the foreground, (h, w), from logits (K, h, w); where pixels have classes, of the digit."""
@@ -112,24 +128,54 @@ class Predictor:
         return [(self.class_names[i], float(p[i])) for i in p.argsort(descending=True)]
 
 
+class Seen(BaseModel):
+    """How the images were made ready that a model was trained on."""
+
+    channels: Literal[1, 3]
+    size: int = Field(ge=1, le=4096)
+    mean: list[FiniteFloat] = Field(min_length=1, max_length=3)
+    std: list[PositiveFloat] = Field(min_length=1, max_length=3)
+
+
+class Classes(BaseModel):
+    """The data of a run: the names of its classes, none where there is only foreground."""
+
+    class_names: list[Word] = []
+
+
+class Trained(BaseModel):
+    """The part of a manifest that a model is rebuilt from; read, never trusted."""
+
+    notebook: str
+    parameters: dict[str, Any]
+    preprocessing: Seen
+    data: Classes
+
+
 def load_predictor(run: Path, device: str = "auto") -> Predictor:
     """Rebuild the model of a run folder, as its best epoch so far left it; RequestError where that cannot be done."""
-    manifest = read_manifest(run)
-    if not manifest:
-        raise RequestError(f"{run} is no run folder: it has no readable manifest.json; give a folder under runs/.")
+    manifest = manifest_of(run)
     checkpoint = run / "checkpoints" / "best.safetensors"
-    if not checkpoint.exists() or "preprocessing" not in manifest or manifest.get("notebook") not in LABS:
+    if not checkpoint.exists() or "preprocessing" not in manifest or manifest.get("notebook") not in TRAINING:
         raise RequestError(f"The run in {run} has no trained model to predict with: finish the run first.")
-    lab, names = lab_of(manifest["notebook"]), manifest["data"].get("class_names", [])
-    params = lab.Parameters.checked(manifest["parameters"])
-    facts = dict(manifest["preprocessing"])
-    channels = facts.pop("channels")
-    model = lab.build_model(params, fetch=False)
-    load_checkpoint(checkpoint, model)
+    try:
+        trained = Trained.model_validate(manifest)
+    except ValidationError as error:
+        raise unreadable(run / "manifest.json", error) from None
+    lab, seen = lab_of(trained.notebook), trained.preprocessing
+    params = lab.Parameters.checked(trained.parameters)
+    file = file_in(run, "checkpoints/best.safetensors", LARGEST)
+    try:
+        if 4 * weights(lab, params) > file.stat().st_size:  # bytes; known before memory is taken for them
+            raise ValueError(f"{file} is too small for it")
+        model = lab.build_model(params, fetch=False)
+    except (ValueError, RuntimeError) as error:
+        raise RequestError(f"The model of {run} cannot be built ({why(error)}): run it again.") from None
+    load_checkpoint(file, model)
     precision = choose_precision(params.precision, choose_device(device))
     model.to(precision.device, memory_format=torch.channels_last)
-    preprocessing = Preprocessing(facts["size"], tuple(facts["mean"]), tuple(facts["std"]))
-    return Predictor(model, precision, preprocessing, channels, names, lab.METRIC != "accuracy")
+    preprocessing = Preprocessing(seen.size, tuple(seen.mean), tuple(seen.std))
+    return Predictor(model, precision, preprocessing, seen.channels, trained.data.class_names, lab.METRIC != "accuracy")
 
 
 def pairs(image: Path, output: Path | None) -> list[tuple[Path, Path | None]]:
@@ -152,7 +198,7 @@ def pairs(image: Path, output: Path | None) -> list[tuple[Path, Path | None]]:
 
 def read_photo(path: Path) -> Image.Image:
     """An image of 8 bits a channel, turned as its camera says; DataError for anything else."""
-    return ImageOps.exif_transpose(open_image(path, ("L", "RGB", "RGBA", "P", "1", "LA", "CMYK"), ADVICE))
+    return open_image(path, PHOTO, ADVICE, ImageOps.exif_transpose)
 
 
 def mask_of(image: Image.Image, probability: np.ndarray) -> Image.Image:

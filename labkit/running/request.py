@@ -1,7 +1,7 @@
 """From what was typed to a checked request: notebook, experiment, parameters, data, run folder. Nothing is started."""
 
 import ast
-import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from labkit.errors import RequestError
 from labkit.labs import LABS, common, lab_of
 from labkit.labs.parameters import Parameters, assigned
 from labkit.paths import project_root
+from labkit.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def find_notebook(name: str) -> Path:
         if name in (path.stem, path.name) or path.stem.split("_")[0] == name.zfill(2):
             return path
     path = Path(name)
-    if path.suffix == ".ipynb" and path.is_file() and path.stem in LABS:
+    if path.suffix == ".ipynb" and path.stem in LABS and os.path.isfile(path):
         return path.resolve()
     known = ", ".join(path.stem for path in notebooks())
     raise RequestError(f"There is no notebook {name!r}: give a number, a name or a path of one of {known}.")
@@ -90,10 +91,10 @@ def find_notebook(name: str) -> Path:
 def notebook_defaults(notebook: Path) -> dict[str, Any]:
     """Names and values of the cell tagged ``parameters``; they are read, not run."""
     try:
-        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        cells = read_json(notebook)["cells"]
         source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
         return {name: ast.literal_eval(value) for name, value in assigned(source).items()}
     except StopIteration:
         raise RequestError(f"{notebook} has no cell tagged 'parameters': restore it from the workbook.") from None
-    except (OSError, ValueError, KeyError, SyntaxError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise RequestError(f"The parameters cell of {notebook} cannot be read ({error}): restore it.") from error
