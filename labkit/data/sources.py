@@ -10,6 +10,7 @@ from typing import Any
 from labkit.errors import DataError
 from labkit.files import sha256
 from labkit.paths import PACKAGE
+from labkit.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Source:
 
 def registry() -> dict[str, Any]:
     """What is known of each published data set: source, licence, mirrors, checksums (``labkit/data/registry.json``)."""
-    return json.loads((PACKAGE / "data" / "registry.json").read_text("utf-8"))
+    return read_json(PACKAGE / "data" / "registry.json")
 
 
 def describe(root: Path, paths: Sequence[str], published: dict[str, Any], kind: str, unverified_name: str) -> Source:

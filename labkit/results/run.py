@@ -25,6 +25,7 @@ from labkit.errors import RequestError
 from labkit.files import remove_unfinished, write_atomic, write_csv, write_json
 from labkit.results.machine import code_version, environment, training_code
 from labkit.training.resume import Observer, can_go_on
+from labkit.untrusted import file_in, read_json, why
 
 FINISHED = ("completed", "failed", "interrupted")
 TOKEN = "LABKIT_TOKEN"  # environment variable by which a starter knows its own run
@@ -51,8 +52,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        manifest = read_json(file_in(folder, "manifest.json"))
+    except RequestError:
         return {}
     return manifest if isinstance(manifest, dict) else {}
 
@@ -60,7 +61,12 @@ def _read(folder: Path) -> dict[str, Any]:
 class History(Observer):
     """The course of one training, kept in ``folder`` as it goes."""
 
-    def __init__(self, folder: Path, log: Callable[[str], None], warn: Callable[[str], None]):
+    def __init__(
+        self,
+        folder: Path,
+        log: Callable[[str], None] = lambda line: None,
+        warn: Callable[[str], None] = lambda line: None,
+    ):
         self.folder, self.log, self.on_warning = folder, log, warn
 
     @property
@@ -78,7 +84,13 @@ class History(Observer):
 
     def val_scores(self, epochs: int) -> np.ndarray:
         """The validation metric of each image after each epoch, (epochs, N)."""
-        return np.stack([np.load(self._val_scores(epoch)) for epoch in range(1, epochs + 1)])
+        try:
+            return np.stack([np.load(self._val_scores(epoch)) for epoch in range(1, epochs + 1)])
+        except (OSError, ValueError, EOFError) as error:  # ValueError: no array, or one that would be unpickled
+            raise RequestError(
+                f"{self.folder / 'validation'} does not hold the scores of {epochs} epochs ({why(error)}): train again "
+                f"with fresh = True (--fresh)."
+            ) from error
 
     def save_results(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         """Write ``results.json``: ``{metric: {value, n, low, high, interval, over}}``."""
