@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from labkit.errors import RequestError
 from labkit.files import remove_unfinished, write_atomic, write_csv, write_json
+from labkit.results.locks import is_live, lock
 from labkit.results.machine import code_version, environment, training_code
 from labkit.training.resume import Observer, can_go_on
 from labkit.untrusted import file_in, read_json, why
@@ -261,49 +261,6 @@ def end_from_outside(folder: Path, token: str, error: Mapping[str, Any], unless:
 
 def _status_after(error: str) -> str:
     return "interrupted" if error == "KeyboardInterrupt" else "failed"
-
-
-_LOCKS: dict[Path, FileLock] = {}
-
-
-def lock(folder: Path, name: str = ".lock") -> FileLock:
-    """Lock ``folder`` for this process; a notebook cell that is run twice finds its own lock again.
-
-    ``.lock`` is held by the process that writes; ``.starter`` by the one that started it from the command line, which
-    keeps a second starter out also while the notebook is still on its way.
-    """
-    path = folder / name
-    found = _LOCKS.setdefault(path, FileLock(path))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not found.is_locked:
-            found.acquire(timeout=0.5)  # a reader may try the lock for a moment
-    except Timeout:
-        raise RequestError(
-            f"The run folder {folder} is in use by another process: wait for it or stop it, or change a parameter "
-            f"(another seed, say) to get a folder of its own."
-        ) from None
-    except OSError as error:
-        raise RequestError(
-            f"The run folder {folder} cannot be written ({error.strerror}): give another place with --out, or set "
-            f"LABKIT_RUNS to a folder of yours."
-        ) from None
-    return found
-
-
-def is_live(folder: Path) -> bool:
-    """Whether some process is at work in ``folder`` now, or has just started one that will be."""
-    return any(_is_held(folder / name) for name in (".lock", ".starter") if (folder / name).exists())
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        with FileLock(path).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False
 
 
 def _lost_its_training(folder: Path, manifest: Mapping[str, Any]) -> bool:

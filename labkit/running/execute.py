@@ -17,8 +17,9 @@ import yaml
 from labkit.files import write_atomic
 from labkit.labs import common
 from labkit.paths import data_root
+from labkit.results.locks import lock
 from labkit.results.machine import code_version
-from labkit.results.run import DEAD, TOKEN, Run, end_from_outside, lock, read_manifest
+from labkit.results.run import DEAD, TOKEN, Run, end_from_outside, read_manifest
 from labkit.running.request import Request
 
 GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving

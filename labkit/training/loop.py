@@ -72,16 +72,12 @@ def fit(
     def save_last() -> None:
         checkpoints.save(model, optimiser, scaler.state_dict(), state)
 
-    def save_best() -> None:
-        if state.step == 0 and newest_is_best(state.history, recipe.metric_name):
-            save_checkpoint(best, model, state.history[-1])
-
     observers = [*observers, Autosave(save_last)]
     for observer in observers:
         observer.on_begin(state, len(train))
     with deferred_interrupt() as interrupt:
         try:
-            save_best()  # in case the last session ended between the two savings of an epoch
+            keep_if_best(best, model, state, recipe.metric_name)  # an earlier session may have ended just before this
             while state.epoch < recipe.epochs and not recipe.stop_early(state.history):
                 train_epoch(model, train, recipe, state, scaler, observers, interrupt)
                 val_losses, val_scores = evaluate(model, val, recipe.loss, recipe.metric, recipe.precision, interrupt)
@@ -89,7 +85,7 @@ def fit(
                 for observer in observers:
                     observer.on_epoch(state.history, val_scores)
                 save_last()
-                save_best()
+                keep_if_best(best, model, state, recipe.metric_name)
             checkpoints.complete(state)
             interrupt.check()  # a stop that came while the last epoch was saved
         except StoppedBetweenSteps as stopped:
@@ -104,6 +100,13 @@ def warn(observers: Sequence[Observer], text: str) -> None:
     """Tell everyone who watches."""
     for observer in observers:
         observer.on_warning(text)
+
+
+def keep_if_best(path: Path, model: nn.Module, state: State, metric_name: str) -> None:
+    """Write the weights to ``path`` if an epoch has just ended that is better than all before it."""
+    ranks = [rank(row, metric_name) for row in state.history]
+    if ranks and state.step == 0 and all(ranks[-1] > earlier for earlier in ranks[:-1]):
+        save_checkpoint(path, model, state.history[-1])
 
 
 def load_best(path: Path, model: nn.Module, history: Sequence[Row], metric_name: str) -> None:
@@ -257,11 +260,6 @@ def finish_epoch(state: State, recipe: Recipe, val_loss: float, val_metric: floa
     state.history.append(row)
     state.epoch, state.step, state.images = state.epoch + 1, 0, 0
     state.loss_sum = state.metric_sum = state.seconds = 0.0
-
-
-def newest_is_best(history: Sequence[Row], metric_name: str) -> bool:
-    """Whether there is an epoch, and the last one is better than all before it."""
-    return bool(history) and all(rank(history[-1], metric_name) > rank(row, metric_name) for row in history[:-1])
 
 
 def rank(row: Row, metric_name: str) -> tuple[float, float]:
