@@ -13,8 +13,8 @@ lab: .venv/installed  ## run every notebook in under a minute each, results in r
 	@$(BIN)/labkit run --all
 	@$(BIN)/labkit report
 
-test: .venv/installed  ## run the tests
-	@$(BIN)/python -m pytest
+test: .venv/installed  ## run the tests, two at a time
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 jupyter: .venv/installed  ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks

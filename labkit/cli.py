@@ -93,7 +93,8 @@ def _run_one(request: Any, fresh: bool, timeout: float) -> int:
         error = outcome.manifest.get("error") or {}
         where = f" in cell {error['cell']}" if error.get("cell") else ""
         click.echo(f"{title}  {outcome.status}{where}: {error.get('type')}: {error.get('message')}", err=True)
-        click.echo(f"  more in {outcome.folder / 'log.txt'} and {outcome.folder / 'notebook.ipynb'}", err=True)
+        files = [str(path) for name in ("log.txt", "notebook.ipynb") if (path := outcome.folder / name).exists()]
+        click.echo(f"  more in {' and '.join(files)}", err=True)
     return EXIT_CODES.get(outcome.status, 1)
 
 

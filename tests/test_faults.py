@@ -18,7 +18,9 @@ from test_data import published
 from test_notebooks import labkit, wait_for
 
 from labkit.data.mnist import LAYOUT
+from labkit.files import write_json
 from labkit.results.run import read_manifest
+from labkit.running.execute import _watch
 from labkit.training.checkpoint import read_checkpoint
 
 WORDS = ["04", "-p", "source", "sample", "-p", "limit", "120", "-p", "batch_size", "16", "-p", "blocks", "2"]
@@ -106,12 +108,10 @@ def test_changed_code_is_named_and_needs_to_be_allowed(started: tuple) -> None:
 
 
 def test_a_run_on_a_disk_that_fills_says_so_and_goes_on_when_there_is_room(small_disk: Path) -> None:
-    said = []
-    for size in ("256k", "2m", "6m", "64m"):
+    for size in ("256k", "2m", "3m", "64m"):
         subprocess.run(["mount", "-o", f"remount,size={size}", str(small_disk)], check=True)
         finished = run(*WORDS, "-p", "epochs", "2", "--out", small_disk)
-        said.append(finished.stderr)
-        for path in small_disk.rglob("*.json"):
+        for path in [*small_disk.rglob("*.json"), *small_disk.rglob("*.ipynb")]:
             json.loads(path.read_text("utf-8"))
         for path in small_disk.rglob("*.safetensors"):
             read_checkpoint(path)
@@ -128,6 +128,7 @@ def test_a_run_on_a_disk_that_fills_says_so_and_goes_on_when_there_is_room(small
 def test_data_that_cannot_be_written_beside_are_read_all_the_same(small_disk: Path, tmp_path: Path) -> None:
     first = run(*WORDS, "-p", "epochs", "1", "--data", tmp_path, "--out", tmp_path / "a")
     assert first.returncode == 0, first.stderr
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     shutil.copytree(tmp_path / "samples" / "textures" / "cifar10", small_disk / "cifar10")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     words = ["-p", "source", "official", "-p", "epochs", "1", "--data", small_disk, "--out", tmp_path / "b"]
@@ -172,3 +173,12 @@ def test_parallel_runs_with_nothing_there_make_one_download_and_all_finish(tmp_p
     folders = [path for path in tmp_path.glob("04_block_cnn/*") if path.is_dir()]
     assert sorted(read_manifest(folder)["seed"] for folder in folders) == list(range(number))
     assert {read_manifest(folder)["status"] for folder in folders} == {"completed"}
+
+
+@pytest.mark.parametrize(("saved", "status"), [(True, "completed"), (False, "failed")])
+def test_a_run_whose_notebook_could_not_be_saved_is_not_complete(tmp_path: Path, saved: bool, status: str) -> None:
+    write_json(tmp_path / "manifest.json", {"status": "completed", "token": "ours"})
+    if saved:
+        write_json(tmp_path / "notebook.ipynb", {"cells": []})
+    _watch(subprocess.Popen(["false"]), tmp_path, "ours", 0)
+    assert read_manifest(tmp_path)["status"] == status

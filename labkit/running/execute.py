@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,11 @@ from labkit.labs import common
 from labkit.paths import data_root
 from labkit.results.locks import lock
 from labkit.results.machine import code_version
-from labkit.results.run import DEAD, TOKEN, Run, end_from_outside, read_manifest
+from labkit.results.run import DEAD, FINISHED, TOKEN, Run, end_from_outside, read_manifest
+from labkit.running.headless import UNFINISHED_NOTEBOOK
 from labkit.running.request import Request
 
+LEAST_ROOM = 2**20  # bytes; a disk with less is full
 GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
 
 
@@ -67,6 +70,7 @@ def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outc
     starter = lock(request.folder, ".starter")
     try:
         os.environ[TOKEN] = token
+        (request.folder / "notebook.ipynb").unlink(missing_ok=True)  # that of an earlier try
         Run(request.folder, facts, fresh, getattr(request.params, "anyway", False)).release()
         with open(request.folder / "log.txt", "ab") as log:
             process = _start(request, log)
@@ -87,7 +91,7 @@ def _start(request: Request, log: Any) -> subprocess.Popen:
     given = request.folder / "parameters.yaml"
     values = {name: value for name, value in request.given.items() if name != "fresh"}
     write_atomic(given, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
-    output = request.folder / "notebook.ipynb"
+    output = request.folder / UNFINISHED_NOTEBOOK
     options = ["-f", str(given), "--no-progress-bar", "--log-level", "WARNING", "--autosave-cell-every", "30"]
     # papermill takes braces in a path for a place to fill in
     paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (request.notebook, output)]
@@ -120,7 +124,9 @@ def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) 
                 message = f"the run took longer than {timeout:g} s and was stopped"
                 error = {"type": "TimeoutError", "message": message, "cell": None}
                 return end_from_outside(folder, token, error, unless=("completed",))
-        return end_from_outside(folder, token, _last_error(folder, process.returncode))
+        kept = (folder / "notebook.ipynb").exists()  # without its notebook no run is complete
+        unless = FINISHED if kept else ("failed", "interrupted")
+        return end_from_outside(folder, token, _last_error(folder, process.returncode), unless)
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait
             _interrupt(process, folder, token)
@@ -138,6 +144,9 @@ def _last_error(folder: Path, code: int) -> dict[str, Any]:
             for output in cell.get("outputs", []):
                 if output["output_type"] == "error":
                     return {"type": output["ename"], "message": output["evalue"], "cell": cell["execution_count"]}
+    if shutil.disk_usage(folder).free < LEAST_ROOM:
+        message = f"there is no room left on the disk of {folder} (No space left on device): make some and run again"
+        return {"type": "StorageError", "message": message, "cell": None}
     return {"type": "KernelDied", "message": f"{DEAD} (papermill's exit code: {code})", "cell": None}
 
 

@@ -1,10 +1,13 @@
 """papermill, as ``labkit run`` starts it: ``python -m labkit.running.headless`` and papermill's own words.
 
-It lives no longer than its starter. The starter holds the other end of the standard input, which closes with it,
+The notebook is written under another name and gets its own when papermill is through, so it is whole or not there.
+
+papermill lives no longer than its starter. The starter holds the other end of the standard input, which closes with it,
 however it ends; the kernel is then interrupted, so that a training saves where it stands, and the run says so.
 """
 
 import contextlib
+import json
 import os
 import runpy
 import signal
@@ -12,11 +15,21 @@ import sys
 import threading
 from pathlib import Path
 
+from labkit.files import UNFINISHED
+
+UNFINISHED_NOTEBOOK = f".notebook.ipynb{UNFINISHED}"
+
 
 def main() -> None:
-    """Run papermill, and watch over the starter."""
-    threading.Thread(target=end_with_starter, args=(Path.cwd(),), daemon=True).start()
-    runpy.run_module("papermill", run_name="__main__", alter_sys=True)
+    """Run papermill on the run folder, which is the working directory, and watch over the starter."""
+    folder = Path.cwd()
+    threading.Thread(target=end_with_starter, args=(folder,), daemon=True).start()
+    try:
+        runpy.run_module("papermill", run_name="__main__", alter_sys=True)
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            json.loads((folder / UNFINISHED_NOTEBOOK).read_text("utf-8"))
+            os.replace(folder / UNFINISHED_NOTEBOOK, folder / "notebook.ipynb")
 
 
 def end_with_starter(folder: Path) -> None:

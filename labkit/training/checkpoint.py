@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,9 @@ def save_checkpoint(
     with whole_file(path) as unfinished:
         try:
             save_file(tensors, unfinished, {"facts": text, "sha256": digest(tensors, text)})
-        except SafetensorError as error:  # how the library reports a full disk
-            raise OSError(str(error)) from error
+        except SafetensorError as error:  # "… No space left on device (os error 28)"
+            number = re.search(r"os error (\d+)", str(error))
+            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from error
         before()
 
 
