@@ -1,0 +1,59 @@
+"""Two or more ways of doing the same thing, timed in turn in one process, so that a machine that slows down slows all.
+
+Every script in this folder prints a table and writes ``results/NAME.json`` beside it. What counts is the ratio, taken
+round by round; seconds depend on the machine and on its other work.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labkit.results.machine import environment
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments(what: str, rounds: int) -> argparse.Namespace:
+    """The options that every script has."""
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds that count (default {rounds})")
+    return parser.parse_args()
+
+
+def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Call every side once to warm up, then ``rounds`` times in turn; each returns its own measurement."""
+    measured: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds + 1):
+        for name, measure in sides.items():
+            value = measure()
+            if turn:
+                measured[name].append(value)
+    return measured
+
+
+def report(name: str, title: str, unit: str, measured: Mapping[str, list[float]], **facts: Any) -> None:
+    """Print median, lowest and highest of each side, and its ratio to the first; write all of it as JSON."""
+    first, base = next(iter(measured.items()))
+    rows = {}
+    print(f"\n{title} ({unit}; {len(base)} rounds in turn; {machine()})\n")
+    print(f"{'':34} {'median':>10} {'lowest':>10} {'highest':>10}   ratio to '{first}' (lowest to highest)")
+    for side, values in measured.items():
+        ratios = [value / other for value, other in zip(values, base, strict=True)]
+        middle, ratio = statistics.median(values), statistics.median(ratios)
+        print(f"{side:34} {middle:10.3f} {min(values):10.3f} {max(values):10.3f}   ", end="")
+        print(f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        rows[side] = {"median": middle, "values": values, "ratio": ratio, "ratios": ratios}
+    RESULTS.mkdir(exist_ok=True)
+    content = {"title": title, "unit": unit, "sides": rows, "machine": environment(), **facts}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def machine() -> str:
+    """``2 threads of AMD EPYC, torch 2.14.1``."""
+    facts = environment()
+    return f"{torch.get_num_threads()} threads of {facts['cpu']}, torch {facts['torch']}"
