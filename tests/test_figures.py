@@ -435,7 +435,7 @@ def test_a_damaged_table_is_a_sentence(
 ) -> None:
     path = run / "figures" / "history.csv"
     path.unlink() if content is None else path.write_bytes(content)
-    refused(run, tmp_path, monkeypatch, ["history"], "missing or not a table|do not fit together")
+    refused(run, tmp_path, monkeypatch, ["history"], "cannot be read|missing or not a table|do not fit together")
 
 
 def test_mathematics_that_cannot_be_set_is_a_sentence(

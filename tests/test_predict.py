@@ -177,7 +177,7 @@ def test_wrong_requests_are_one_sentence_and_leave_nothing(liver_run: Path, pets
         (["--run", tmp_path / "nothing", "--image", image, "--output", out], "is no run folder"),
         (["--run", torn, "--image", image, "--output", out], "is no run folder"),
         (["--run", bare, "--image", image, "--output", out], "has no trained model"),
-        (["--run", cut, "--image", image, "--output", out], "cannot be read"),
+        (["--run", cut, "--image", image, "--output", out], "best.safetensors is too small for it"),
         (["--run", swapped, "--image", image, "--output", out], "belongs to another model"),
         (["--run", liver_run, "--image", text, "--output", out], "text.png cannot be read as an image"),
         (["--run", liver_run, "--image", deep, "--output", out], "deep.png has the pixel format 'I;16'"),
