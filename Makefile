@@ -20,8 +20,8 @@ jupyter: .venv/installed  ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks
 
 lint: .venv/installed  ## check style of code and notebooks
-	@$(BIN)/ruff check labkit notebooks tests
-	@$(BIN)/ruff format --check labkit notebooks tests
+	@$(BIN)/ruff check labkit notebooks tests benchmarks
+	@$(BIN)/ruff format --check labkit notebooks tests benchmarks
 	@$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 clean:  ## delete .venv and caches; runs/ and data/ are kept
