@@ -27,7 +27,7 @@ def python(code: str, *words: str, before: tuple[str, ...] = (), **environment: 
     paths = [environment.pop("PYTHONPATH", ""), PACKAGE.parent, os.environ.get("PYTHONPATH", "")]
     changed = {"PYTHONPATH": os.pathsep.join(str(path) for path in paths if path)}
     changed |= {name: str(value) for name, value in environment.items()}
-    command = [*before, sys.executable, "-c", code, *words]
+    command = [*before, sys.executable, "-P", "-c", code, *words]  # -P: what lies in the current folder is no matter
     ran = subprocess.run(command, capture_output=True, text=True, timeout=200, env=os.environ | changed)
     assert "Traceback" not in ran.stderr
     return ran.returncode, ran.stdout + ran.stderr

@@ -20,6 +20,7 @@ from labkit.training.checkpoint import DamagedError, read_checkpoint, save_check
 from labkit.training.resume import Checkpoints, Observer, State
 
 KILLS = 20
+LOADED = ("labkit.labs.mnist_resnet18", "labkit.labs.liver_unet", "labkit.results.figures")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +36,7 @@ def _one_thread() -> Iterator[None]:
 def processes() -> Any:
     """Processes that begin with everything imported and nothing computed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["labkit.labs.mnist_resnet18", "labkit.labs.liver_unet", "labkit.results.figures"])
+    context.set_forkserver_preload([*LOADED, "hypothesis", "pytest"])
     return context
 
 
