@@ -94,7 +94,10 @@ def test_the_run_folder_is_complete(done: tuple[Path, subprocess.CompletedProces
     assert pd.read_csv(folder / "per_class.csv")["n"].sum() == len(per_image) == results["accuracy"]["n"]
     assert (folder / "checkpoints" / "best.safetensors").stat().st_size > 40e6
     assert list((folder / "tensorboard").iterdir())
-    assert len((folder / "log.txt").read_text("utf-8").splitlines()) >= 4
+    log = (folder / "log.txt").read_text("utf-8")
+    assert len(log.splitlines()) >= 4
+    assert "Fatal" not in log
+    assert "Traceback" not in log
     for name in ("curves", "confusion", "digits", "per_class", "mirrored", "lesions", "learning_rate"):
         for form in ("png", "pdf", "svg", "csv", "alt.txt"):
             assert (folder / "figures" / f"{name}.{form}").stat().st_size > 20

@@ -11,7 +11,6 @@ import json
 import os
 import runpy
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -34,7 +33,8 @@ def main() -> None:
 
 def end_with_starter(folder: Path) -> None:
     """Wait until the starter is gone, then stop the run in ``folder`` in order, or at once if no cell has run yet."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # not sys.stdin, whose lock would still be held when Python shuts down
+        pass
     from labkit.results.run import TOKEN
     from labkit.running.execute import kernel_of  # brings PyTorch, which a run that ends well does not need here
 
