@@ -104,11 +104,7 @@ def hardware(run: FinishedRun) -> str:
 
 def manifest_of(folder: Path) -> dict[str, Any]:
     """The manifest of a run folder; RequestError if there is none that can be read."""
-    try:
-        file_in(folder, "manifest.json")
-        found = read_manifest(folder)
-    except (RequestError, RecursionError):
-        found = {}
+    found = read_manifest(folder)
     if not found:
         raise RequestError(f"{folder} is no run folder: it has no readable manifest.json; give a folder under runs/.")
     return found

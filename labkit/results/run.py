@@ -24,7 +24,7 @@ from labkit.errors import RequestError
 from labkit.files import remove_unfinished, write_atomic, write_csv, write_json
 from labkit.results.locks import is_live, lock
 from labkit.results.machine import code_version, environment, training_code
-from labkit.training.resume import Observer, can_go_on
+from labkit.training.resume import Observer, can_go_on, differences
 from labkit.untrusted import file_in, read_json, why
 
 FINISHED = ("completed", "failed", "interrupted")
@@ -142,8 +142,7 @@ class Run(History):
 
     def _check_code(self, then: Mapping[str, str]) -> None:
         """RequestError, with the names of what has changed, unless the code that teaches is what it was."""
-        now = self.training_code
-        changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+        changed = differences(then, self.training_code)
         if changed and then:
             self.release()
             more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""

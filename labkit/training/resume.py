@@ -148,11 +148,15 @@ def can_go_on(folder: Path) -> bool:
     return any((folder / f"{name}.safetensors").exists() for name in ("last", "previous"))
 
 
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The names that are not the same in both, in order."""
+    return [name for name in {**then, **now} if then.get(name) != now.get(name)]
+
+
 def check_identity(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """RequestError, with every difference, unless the training in ``path`` follows from the same things."""
-    different = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    if different:
-        shown = ", ".join(f"{name} was {then.get(name)!r} and is now {now.get(name)!r}" for name in different)
+    if changed := differences(then, now):
+        shown = ", ".join(f"{name} was {then.get(name)!r} and is now {now.get(name)!r}" for name in changed)
         raise RequestError(
             f"The training in {path} cannot be gone on with, since {shown}: take the earlier value, or start over "
             f"with fresh = True (--fresh)."
