@@ -9,7 +9,7 @@ help:  ## show this list
 
 install: .venv/installed  ## make .venv with everything in it
 
-lab: .venv/installed  ## run every notebook in under a minute each, results in runs/, and make report/report.pdf
+lab: .venv/installed  ## run every notebook with its quick parameters, results in runs/, and make report/report.pdf
 	@$(BIN)/labkit run --all
 	@$(BIN)/labkit report
 
