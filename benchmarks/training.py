@@ -1,105 +1,74 @@
-"""Training throughput of two models of the reports: their own way against labkit's.
+"""Training throughput of a lab's network at its report's size: the reports' own way, Lightning, fastai, labkit.
 
-The reports' way: float32, images in memory channel by channel, transforms an image at a time, and a loss that is read
-back after every step. labkit's: the precision that the processor multiplies fastest, channels last, whole-batch
-operations, and losses that are read a few times a second. Model, batch, optimiser and learning rate are the same.
+Beside images a second stands the arithmetic: multiplications and additions a second, over what a large product of
+matrices reaches on the same machine in the same call (in labkit's precision). Lightning and fastai are needed
+(``pip install -r benchmarks/requirements.txt``); without them their sides are left out, and the table says so.
 """
 
 import argparse
+import statistics
 import time
-from collections.abc import Callable
+from importlib.util import find_spec
 
-import numpy as np
 import torch
-from pipeline import OneByOne
+from cases import CASES, PRECISIONS, Case, case
+from sides import SIDES
 from timing import in_turn, report
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torchvision import transforms
+from torch.utils.flop_counter import FlopCounterMode
 
-from labkit.data.loading import Batches, Preprocessing, Split
-from labkit.models import UNet, resnet18
-from labkit.training import losses
-from labkit.training.loop import Recipe, train_epoch
-from labkit.training.metrics import accuracy, dice
-from labkit.training.optim import constant, make_optimiser
-from labkit.training.precision import choose_device, choose_precision
-from labkit.training.resume import State
+from labkit.training.precision import DTYPES, choose_device, choose_precision
 
-MEAN, STD = 0.1307, 0.3081
-CASES = {  # name -> model, image side, batch, steps a round, loss, metric
-    "resnet18": (lambda: resnet18(1, 10), 28, 128, 10, losses.cross_entropy, accuracy),
-    "unet": (lambda: UNet(1), 512, 4, 1, losses.SEGMENTATION["bce"], dice),
-}
+SIDE = 2048  # of the square matrices
 
 
-class Pairs(OneByOne):
-    """Images with targets."""
-
-    def __init__(self, images: np.ndarray, targets: Tensor):
-        super().__init__(images, transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)]))
-        self.targets = targets
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        return super().__getitem__(i)[0], self.targets[i].long()
-
-
-def the_reports_way(model: nn.Module, loader: DataLoader, loss: Callable) -> Callable[[], float]:
-    """Images a second of one epoch of the loop that the reports have."""
-    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
-
-    def measure() -> float:
-        began, total, count = time.perf_counter(), 0.0, 0
-        model.train()
-        for images, targets in loader:
-            optimiser.zero_grad()
-            value = loss(model(images), targets).mean()
-            value.backward()
-            optimiser.step()
-            total += value.item()
-            count += len(images)
-        return count / (time.perf_counter() - began)
-
-    return measure
+def training_flops(asked: Case) -> float:
+    """Floating-point operations of a forward and backward pass, per image; a multiply-add counts twice."""
+    model = asked.build()
+    recipe = asked.recipe(model)
+    images, targets = asked.batches()[0]
+    with FlopCounterMode(display=False) as counter:
+        recipe.loss(model(images[:2]), targets[:2]).mean().backward()
+    return counter.get_total_flops() / 2
 
 
-def labkits_way(model: nn.Module, batches: Batches, recipe: Recipe) -> Callable[[], float]:
-    """Images a second of one epoch of labkit's loop."""
-    model.to(recipe.precision.device, memory_format=torch.channels_last)
-    scaler = recipe.precision.scaler()
-
-    def measure() -> float:
-        began = time.perf_counter()
-        train_epoch(model, batches, recipe, State(), scaler)
-        return len(batches.split) / (time.perf_counter() - began)
-
-    return measure
+def matrix_product(dtype: torch.dtype) -> float:
+    """Floating-point operations a second of the product of two large square matrices."""
+    a, b = torch.randn(2, SIDE, SIDE).to(dtype)
+    began = time.perf_counter()
+    a @ b
+    return 2 * SIDE**3 / (time.perf_counter() - began)
 
 
 def main() -> None:
     """Measure the case that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("case", choices=CASES)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4, help="steps of a round (default 4)")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+    parser.add_argument("--sides", default="", help="only those whose names contain one of these, such as labkit,rep")
     asked = parser.parse_args()
-    build, side, batch, steps, loss, metric = CASES[asked.case]
-    rng, number = np.random.default_rng(0), batch * steps
-    pixels = rng.integers(0, 256, (number, side, side), np.uint8)
-    shape, classes = ((number,), 10) if asked.case == "resnet18" else ((number, side, side), 2)
-    targets = torch.from_numpy(rng.integers(0, classes, shape, np.uint8))
-    split = Split(torch.from_numpy(pixels)[:, None], targets, np.arange(number))
-    model = build()
+    this = case(asked.case, asked.steps, asked.precision)
+    wanted = [part.lower() for part in asked.sides.split(",")]
+    sides = {name: side for name, side in SIDES.items() if any(part in name.lower() for part in wanted)}
+    missing = [library for library in ("lightning", "fastai") if not find_spec(library)]
+    sides = {name: side for name, side in sides.items() if name.split(",")[0].lower() not in missing}
     precision = choose_precision(asked.precision, choose_device("cpu"))
-    optimiser = make_optimiser("adam", model, 1e-3)
-    recipe = Recipe(optimiser, 1e-3, constant(), 1, loss, loss, metric, "score", precision)
-    batches = Batches(split, batch, Preprocessing(side, (MEAN,), (STD,)), shuffle=True)
-    sides = {
-        "the reports' way": the_reports_way(build(), DataLoader(Pairs(pixels, targets), batch, shuffle=True), loss),
-        f"labkit ({precision.name})": labkits_way(model, batches, recipe),
+    dtype = DTYPES.get(precision.name, torch.float32)
+    measures = {name: side(this) for name, side in sides.items()}
+    measured = in_turn({**measures, "matrix product": lambda: matrix_product(dtype)}, asked.rounds)
+    product, flops = measured.pop("matrix product"), training_flops(this)
+    for library in missing:
+        print(f"{library} is not installed: pip install -r benchmarks/requirements.txt")
+    shares = {
+        name: statistics.median(value * flops / most for value, most in zip(values, product, strict=True))
+        for name, values in measured.items()
     }
-    title = f"Training {asked.case}, {side}×{side}, batch {batch}"
-    report(f"training-{asked.case}", title, "images/s", in_turn(sides, asked.rounds), precision=precision.name)
+    facts = {"precision": precision.name, "matrix_product": statistics.median(product), "shares": shares}
+    report(f"training-{asked.case}", f"Training {this.title}, {precision.name}", "images/s", measured, **facts)
+    print(f"\nshare of the {facts['matrix_product'] / 1e9:.0f} GFLOP/s of a product of two {SIDE}×{SIDE} matrices:")
+    for name, share in shares.items():
+        print(f"{name:34} {share:.0%}")
 
 
 if __name__ == "__main__":
