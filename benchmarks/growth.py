@@ -16,12 +16,12 @@ from labkit.training.cost import kept_for_backward, training_step
 from labkit.training.loop import train_epoch
 from labkit.training.resume import State
 
-BASE = {"width": 16, "image_size": 128, "batch_size": 4, "images": 8, "num_workers": 0}
+BASE = {"width": 16, "image_size": 128, "batch_size": 4, "images": 16, "num_workers": 0}
 VALUES = {
     "width": (8, 16, 32, 64),
     "image_size": (64, 128, 256, 512),
     "batch_size": (2, 4, 8, 16),
-    "images": (8, 16, 32, 64),
+    "images": (16, 32, 64, 128),
     "num_workers": (0, 1, 2),
 }
 

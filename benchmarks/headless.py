@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import nbformat
 from nbconvert import PythonExporter
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from timing import arguments, in_turn, report
 
@@ -34,7 +34,7 @@ def seconds(command: list[str | Path]) -> float:
 def main() -> None:
     """Measure both."""
     asked = arguments(__doc__, rounds=3)
-    notebook = parameterize_notebook(nbformat.read(find_notebook("01"), as_version=4), CHANGES)
+    notebook = parameterize_notebook(load_notebook_node(str(find_notebook("01"))), CHANGES)
     options = [word for name, value in CHANGES.items() for word in ("-p", name, str(value))]
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "lab.py"
