@@ -1,0 +1,47 @@
+"""Write ``measured.md`` from all tables in ``results/``: nothing in it is typed by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from timing import RESULTS
+
+PAGE = Path(__file__).parent / "measured.md"
+HEAD = """# Measured
+
+Written by `python benchmarks/summary.py` from what the scripts beside it measured. Each table is one call, in which all
+rows took turns; the ratio is the median over the rounds of a row's value over the first row's, lowest to highest in
+brackets. Seconds and images a second belong to the machine named under the table; ratios travel further.
+"""
+
+
+def table(content: dict[str, Any]) -> str:
+    """One result as a Markdown table with a heading and a line on the machine."""
+    shares = content.get("shares", {})
+    first, rounds = next(iter(content["sides"])), len(next(iter(content["sides"].values()))["values"])
+    lines = [
+        f"## {content['title']}",
+        "",
+        f"|  | median, {content['unit']} | ratio to {first} |" + (" share of a matrix product |" if shares else ""),
+        "|---|---|---|" + ("---|" if shares else ""),
+    ]
+    for side, row in content["sides"].items():
+        ratios = row["ratios"]
+        cells = [side, f"{row['median']:.3g}", f"{row['ratio']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"]
+        lines.append(f"| {' | '.join(cells + [f'{shares[side]:.0%}'] * bool(shares))} |")
+    if fitted := content.get("exponents"):
+        lines += ["", f"Fitted exponents: {', '.join(f'{name} {value:.2f}' for name, value in fitted.items())}."]
+    machine = content["machine"]
+    where = f"{machine['threads']} threads of {machine['cpu']}, {machine['gpu'] or 'no GPU'}, torch {machine['torch']}"
+    return "\n".join([*lines, "", f"{rounds} round{'s' * (rounds > 1)}; {where}, Python {machine['python']}."])
+
+
+def main() -> None:
+    """Write the page."""
+    found = [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    PAGE.write_text("\n".join([HEAD, *(f"{table(content)}\n" for content in found)]), "utf-8")
+    print(f"{PAGE}: {len(found)} tables")
+
+
+if __name__ == "__main__":
+    main()
