@@ -28,7 +28,7 @@ def table(content: dict[str, Any]) -> str:
     for side, row in content["sides"].items():
         ratios = row["ratios"]
         cells = [side, f"{row['median']:.3g}", f"{row['ratio']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"]
-        lines.append(f"| {' | '.join(cells + [f'{shares[side]:.0%}'] * bool(shares))} |")
+        lines.append(f"| {' | '.join([*cells, *([f'{shares[side]:.0%}'] if shares else [])])} |")
     if fitted := content.get("exponents"):
         lines += ["", f"Fitted exponents: {', '.join(f'{name} {value:.2f}' for name, value in fitted.items())}."]
     machine = content["machine"]
