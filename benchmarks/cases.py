@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from labkit.labs import lab_of
 from labkit.labs.parameters import Parameters
 from labkit.running.request import find_notebook, make_parameters
 from labkit.training.loop import Recipe
+from labkit.training.precision import DTYPES
 
 MEAN, STD = 0.13, 0.31
 
@@ -44,7 +44,7 @@ class Case:
         images = torch.from_numpy(self.pixels).permute(0, 3, 1, 2).contiguous()
         split = Split(images, self.targets, np.arange(len(self.pixels)))
         preparation = Preprocessing(self.params.image_size, *self.statistics)
-        return Batches(split, self.batch, preparation, shuffle=True)
+        return Batches(split, self.batch, preparation, shuffle=True, workers=self.params.num_workers)
 
 
 # name -> notebook, experiment, channels, and what the network answers: classes of images, or of pixels
@@ -55,15 +55,16 @@ CASES = {
     "block_cnn": ("04", "cifar10", 3, 10, "image"),
     "two_decoders": ("05", "two_decoders", 3, 20, "pixel"),
 }
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", *DTYPES)
 
 
 def case(name: str, steps: int, precision: str = "auto", changes: tuple[tuple[str, str], ...] = ()) -> Case:
     """A case by name, with ``steps`` batches; ``changes`` are parameters that differ from the report's experiment."""
     notebook, experiment, channels, classes, kind = CASES[name]
     path = find_notebook(notebook)
-    lab = lab_of(Path(path).stem)
-    params = make_parameters(path, experiment, [("precision", precision), ("source", "sample"), *changes])
+    lab = lab_of(path.stem)
+    here = [("source", "sample"), ("device", "cpu"), ("precision", precision)]  # one processor for all sides
+    params = make_parameters(path, experiment, [*here, *changes])
     rng, number, side = np.random.default_rng(0), steps * params.batch_size, params.image_size
     shape = (number,) if kind == "image" else (number, side, side)
     return Case(

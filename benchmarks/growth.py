@@ -5,16 +5,13 @@ memory is what a step keeps for its backward pass, counted exactly (``labkit.tra
 UNet at a width of 16, 128×128, batches of 4, unless it is the thing that varies.
 """
 
-import time
-
 import numpy as np
 import torch
 from cases import Case, case
+from sides import labkit
 from timing import arguments, in_turn, report
 
 from labkit.training.cost import kept_for_backward, training_step
-from labkit.training.loop import train_epoch
-from labkit.training.resume import State
 
 BASE = {"width": 16, "image_size": 128, "batch_size": 4, "images": 16, "num_workers": 0}
 VALUES = {
@@ -26,23 +23,16 @@ VALUES = {
 }
 
 
-def asked_case(varied: str, value: int) -> tuple[Case, int]:
-    """The case with one value changed, and its workers."""
+def asked_case(varied: str, value: int) -> Case:
+    """The case with one value changed."""
     chosen = BASE | {varied: value}
-    steps = max(1, chosen["images"] // chosen["batch_size"])
-    changes = tuple((name, str(chosen[name])) for name in ("width", "image_size", "batch_size"))
-    return case("unet", steps, "float32", changes), chosen["num_workers"]
+    steps = chosen.pop("images") // chosen["batch_size"]
+    return case("unet", steps, "float32", tuple((name, str(value)) for name, value in chosen.items()))
 
 
-def epoch_seconds(asked: Case, workers: int) -> float:
+def epoch_seconds(asked: Case) -> float:
     """Seconds of one epoch of a fresh network, the start of its workers included."""
-    model, batches = asked.build(), asked.batches()
-    batches.workers = workers
-    recipe = asked.recipe(model)
-    model.to(memory_format=torch.channels_last)
-    began = time.perf_counter()
-    train_epoch(model, batches, recipe, State(), recipe.precision.scaler())
-    return time.perf_counter() - began
+    return len(asked.pixels) / labkit(asked)()
 
 
 def kept(asked: Case) -> float:
@@ -63,9 +53,9 @@ def main() -> None:
     asked, lines = arguments(__doc__, rounds=3), []
     for varied, values in VALUES.items():
         cases = {f"{varied} {value}": asked_case(varied, value) for value in values}
-        sides = {name: lambda one=one: epoch_seconds(*one) for name, one in cases.items()}
+        sides = {name: lambda one=one: epoch_seconds(one) for name, one in cases.items()}
         measured = in_turn(sides, asked.rounds)
-        memory = {name: kept(one) for name, (one, _) in cases.items()}
+        memory = {name: kept(one) for name, one in cases.items()}
         facts = {"kept_mib": memory}
         if 0 not in values:
             seconds = [float(np.median(times)) for times in measured.values()]

@@ -8,11 +8,10 @@ import argparse
 import resource
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from cases import CASES, PRECISIONS, case
-from sides import SIDES
+from sides import SIDES, here
 from timing import report
 
 UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: bytes on macOS, KiB elsewhere
@@ -54,11 +53,7 @@ def main() -> None:
     if asked.way:
         train_two_steps(asked.case, asked.way, asked.precision)
         return
-    ways = [way for way in WAYS if "unet" in asked.case or "checkpointing" not in way]
-    missing = [library for library in ("lightning", "fastai") if not find_spec(library)]
-    found = {way: [] for way in ways if way.split(",")[0].lower() not in missing}
-    for library in missing:
-        print(f"{library} is not installed: pip install -r benchmarks/requirements.txt")
+    found = {way: [] for way in here(WAYS) if "unet" in asked.case or "checkpointing" not in way}
     for _ in range(asked.rounds):
         for way, values in found.items():
             values.append(peaks(asked.case, way, asked.precision))

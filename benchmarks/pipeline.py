@@ -5,7 +5,7 @@ Random images stand in for MNIST; their content changes nothing here.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -21,16 +21,19 @@ IMAGES, BATCH, MEAN, STD = 12_800, 128, 0.1307, 0.3081
 
 
 class OneByOne(Dataset):
-    """What torchvision's MNIST class does: an image at a time, through PIL."""
+    """What torchvision's data sets do: an image at a time, through PIL and a chain of transforms.
 
-    def __init__(self, images: np.ndarray, transform: Callable):
-        self.images, self.transform = images, transform
+    ``images`` are (N, H, W) or (N, H, W, 3) uint8.
+    """
+
+    def __init__(self, images: np.ndarray, targets: torch.Tensor, chain: Sequence[Callable]):
+        self.images, self.targets, self.transform = images, targets, transforms.Compose(chain)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
-        return self.transform(Image.fromarray(self.images[i])), 0
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.transform(Image.fromarray(self.images[i])), self.targets[i]
 
 
 def images_per_second(batches: Callable[[], Iterable]) -> Callable[[], float]:
@@ -56,7 +59,7 @@ def main() -> None:
         ("plain", plain, None),
         ("rotated, shifted, zoomed", moved, Augmentation(15, 0.1, 0.1, False)),
     ):
-        theirs = DataLoader(OneByOne(pixels, transforms.Compose(chain)), BATCH, shuffle=True)
+        theirs = DataLoader(OneByOne(pixels, split.targets, chain), BATCH, shuffle=True)
         ours = Batches(split, BATCH, Preprocessing(28, (MEAN,), (STD,)), augmentation, shuffle=True)
         sides = {
             "an image at a time (PIL)": lambda theirs=theirs: theirs,

@@ -6,14 +6,13 @@ the test slices, and how long it trained. Runs that are there already are read, 
 
 import argparse
 import csv
-import json
 import statistics
-import subprocess
 import sys
-from pathlib import Path
 
 from timing import machine
 
+from labkit.results.machine import environment
+from labkit.running.execute import execute
 from labkit.running.request import make_request
 
 
@@ -32,19 +31,18 @@ def main() -> None:
     for seed in range(asked.seeds):
         changes = [*map(tuple, asked.changes), ("seed", str(seed))]
         request = make_request(asked.notebook, asked.experiment, changes, asked.data, asked.out)
-        options = [word for pair in changes for word in ("-p", *pair)]
-        command = [Path(sys.executable).parent / "labkit", "run", asked.notebook, "-e", asked.experiment, *options]
-        subprocess.run([*command, "--data", asked.data, "--out", asked.out], check=True, stdout=subprocess.DEVNULL)
-        results = json.loads((request.folder / "results.json").read_text("utf-8"))
+        outcome = execute(request)
+        if outcome.status != "completed":
+            sys.exit(f"seed {seed}: {outcome.status}, see {request.folder}")
         rows = list(csv.DictReader((request.folder / "history.csv").open(encoding="utf-8")))
-        scores.append(results[request.lab.METRIC]["value"])
+        scores.append(outcome.results()[request.lab.METRIC]["value"])
         seconds.append(sum(float(row["seconds"]) for row in rows))
         verdict = "passes" if scores[-1] >= asked.bar else "does not pass"
         print(f"seed {seed}: {scores[-1]:.4f} after {len(rows)} epochs, {seconds[-1]:.0f} s: {verdict}", flush=True)
     passed = sum(score >= asked.bar for score in scores)
     print(
         f"{passed} of {len(scores)} seeds pass {asked.bar}; median {statistics.median(scores):.4f}, median training "
-        f"{statistics.median(seconds):.0f} s; {machine()}"
+        f"{statistics.median(seconds):.0f} s; {machine(environment())}"
     )
 
 

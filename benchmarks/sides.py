@@ -1,19 +1,23 @@
-"""Five ways of training the same network on the same images with the same loss and optimiser.
+"""Ways of training the same network on the same images with the same loss.
 
-Each is a function from a case to a measurement; a measurement trains one epoch and returns images a second. The time
-of setting up (trainers, loaders) is left out on all sides.
+All take Adam with the report's learning rate and weight decay; with its defaults, fastai takes its own Adam. Each is a
+function from a case to a measurement; a measurement trains one epoch and returns images a second. The time of setting
+up (trainers, loaders) is left out on all sides.
 """
 
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from functools import partial
+from importlib.util import find_spec
 
 import torch
 from cases import Case
-from PIL import Image
+from pipeline import OneByOne
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 
 from labkit.training.loop import train_epoch
@@ -23,19 +27,10 @@ Measure = Callable[[], float]
 LIGHTNING = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 
 
-class OneByOne(Dataset):
-    """What torchvision's data sets do: an image at a time, through PIL and a chain of transforms."""
-
-    def __init__(self, case: Case):
-        self.images = [Image.fromarray(pixels.squeeze()) for pixels in case.pixels]
-        self.targets = case.targets.long()
-        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*case.statistics)])
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        return self.transform(self.images[i]), self.targets[i]
+def one_by_one(case: Case) -> OneByOne:
+    """The images as the reports load them."""
+    chain = [transforms.ToTensor(), transforms.Normalize(*case.statistics)]
+    return OneByOne(case.pixels.squeeze(-1) if case.pixels.shape[-1] == 1 else case.pixels, case.targets.long(), chain)
 
 
 def in_memory(case: Case) -> TensorDataset:
@@ -45,12 +40,17 @@ def in_memory(case: Case) -> TensorDataset:
     return TensorDataset((images - mean) / std, case.targets.long())
 
 
+def adam(case: Case, parameters: Iterable, **options: bool) -> torch.optim.Adam:
+    """The reports' optimiser."""
+    return torch.optim.Adam(parameters, case.params.learning_rate, weight_decay=case.params.weight_decay, **options)
+
+
 def reports(case: Case) -> Measure:
     """The reports' own loop: float32, channel by channel, an image at a time, the loss read back at every step."""
     model = case.build()
     recipe = case.recipe(model)
-    optimiser = torch.optim.Adam(model.parameters(), recipe.learning_rate)
-    loader = DataLoader(OneByOne(case), case.batch, shuffle=True)
+    optimiser = adam(case, model.parameters())
+    loader = DataLoader(one_by_one(case), case.batch, shuffle=True)
 
     def measure() -> float:
         began, total = time.perf_counter(), 0.0
@@ -89,13 +89,13 @@ def lightning(case: Case, best: bool) -> Measure:
     """
     import lightning as L
 
-    build = case.build()
-    recipe = case.recipe(build)
+    network = case.build()
+    recipe = case.recipe(network)
 
     class Module(L.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.model = build.to(memory_format=torch.channels_last) if best else build
+            self.model = network.to(memory_format=torch.channels_last) if best else network
 
         def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
             images, targets = batch
@@ -107,7 +107,7 @@ def lightning(case: Case, best: bool) -> Measure:
             return loss
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.Adam(self.parameters(), recipe.learning_rate, fused=best)
+            return adam(case, self.parameters(), fused=best)
 
         def on_train_epoch_start(self) -> None:
             self.began = time.perf_counter()
@@ -118,7 +118,7 @@ def lightning(case: Case, best: bool) -> Measure:
     module = Module()
     off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     options = {"precision": LIGHTNING[recipe.precision.name], **dict.fromkeys(off, False)} if best else {}
-    loader = DataLoader(in_memory(case) if best else OneByOne(case), case.batch, shuffle=True)
+    loader = DataLoader(in_memory(case) if best else one_by_one(case), case.batch, shuffle=True)
 
     def measure() -> float:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
@@ -168,19 +168,19 @@ def fastai(case: Case, best: bool) -> Measure:
     def loss(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
         return recipe.loss(logits, targets).mean()
 
-    options = {}
     if best:
         loader = DataLoader(in_memory(case), case.batch, shuffle=True)
-        options = {"opt_func": lambda parts, lr, **_: OptimWrapper(parts, torch.optim.Adam, lr=lr, fused=True)}
+        options = {"opt_func": partial(OptimWrapper, opt=torch.optim.Adam, fused=True)}
     else:
-        loader = FastaiLoader(OneByOne(case), bs=case.batch, shuffle=True)
+        loader, options = FastaiLoader(one_by_one(case), bs=case.batch, shuffle=True), {}
     nothing = FastaiLoader([], bs=1)
     clock = Clock()
     learner = Learner(
         DataLoaders(loader, nothing),
         InPrecision() if best else model,
         loss_func=loss,
-        lr=recipe.learning_rate,
+        lr=case.params.learning_rate,
+        wd=case.params.weight_decay,
         cbs=[clock, *([ChannelsLast()] if best else [])],
         **options,
     )
@@ -188,10 +188,7 @@ def fastai(case: Case, best: bool) -> Measure:
     def measure() -> float:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if best:
-                with learner.no_bar(), learner.no_logging():
-                    learner.fit(1)
-            else:
+            with learner.no_bar() if best else nullcontext(), learner.no_logging() if best else nullcontext():
                 learner.fit(1)
         return len(case.pixels) / clock.seconds
 
@@ -206,3 +203,11 @@ SIDES: dict[str, Callable[[Case], Measure]] = {
     "fastai, at its best": lambda case: fastai(case, best=True),
     "labkit": labkit,
 }
+
+
+def here(names: Iterable[str]) -> list[str]:
+    """Those of ``names``, which begin like the names of sides, whose library is there; says what is not."""
+    missing = [library for library in ("lightning", "fastai") if not find_spec(library)]
+    for library in missing:
+        print(f"{library} is not installed: pip install -r benchmarks/requirements.txt")
+    return [name for name in names if name.split(",")[0].lower() not in missing]

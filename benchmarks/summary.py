@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from timing import RESULTS
+from timing import RESULTS, machine
 
 PAGE = Path(__file__).parent / "measured.md"
 HEAD = """# Measured
@@ -19,6 +19,7 @@ def table(content: dict[str, Any]) -> str:
     """One result as a Markdown table with a heading and a line on the machine."""
     shares = content.get("shares", {})
     first, rounds = next(iter(content["sides"])), len(next(iter(content["sides"].values()))["values"])
+    where = f"{rounds} round{'s' * (rounds > 1)}; {machine(content['machine'])}."
     lines = [
         f"## {content['title']}",
         "",
@@ -31,9 +32,7 @@ def table(content: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join([*cells, *([f'{shares[side]:.0%}'] if shares else [])])} |")
     if fitted := content.get("exponents"):
         lines += ["", f"Fitted exponents: {', '.join(f'{name} {value:.2f}' for name, value in fitted.items())}."]
-    machine = content["machine"]
-    where = f"{machine['threads']} threads of {machine['cpu']}, {machine['gpu'] or 'no GPU'}, torch {machine['torch']}"
-    return "\n".join([*lines, "", f"{rounds} round{'s' * (rounds > 1)}; {where}, Python {machine['python']}."])
+    return "\n".join([*lines, "", where])
 
 
 def main() -> None:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from labkit.results.machine import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -39,8 +37,8 @@ def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
 def report(name: str, title: str, unit: str, measured: Mapping[str, list[float]], **facts: Any) -> None:
     """Print median, lowest and highest of each side, and its ratio to the first; write all of it as JSON."""
     first, base = next(iter(measured.items()))
-    rows = {}
-    print(f"\n{title} ({unit}; {len(base)} rounds in turn; {machine()})\n")
+    rows, here = {}, environment()
+    print(f"\n{title} ({unit}; {len(base)} rounds in turn; {machine(here)})\n")
     print(f"{'':34} {'median':>10} {'lowest':>10} {'highest':>10}   ratio to '{first}' (lowest to highest)")
     for side, values in measured.items():
         ratios = [value / other for value, other in zip(values, base, strict=True)]
@@ -49,11 +47,11 @@ def report(name: str, title: str, unit: str, measured: Mapping[str, list[float]]
         print(f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
         rows[side] = {"median": middle, "values": values, "ratio": ratio, "ratios": ratios}
     RESULTS.mkdir(exist_ok=True)
-    content = {"title": title, "unit": unit, "sides": rows, "machine": environment(), **facts}
+    content = {"title": title, "unit": unit, "sides": rows, "machine": here, **facts}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
-def machine() -> str:
-    """``2 threads of AMD EPYC, torch 2.14.1``."""
-    facts = environment()
-    return f"{torch.get_num_threads()} threads of {facts['cpu']}, torch {facts['torch']}"
+def machine(facts: Mapping[str, Any]) -> str:
+    """``2 threads of AMD EPYC, no GPU, torch 2.14.1, Python 3.11.7``, from what ``environment`` found."""
+    cpu, gpu = f"{facts['threads']} threads of {facts['cpu']}", facts["gpu"] or "no GPU"
+    return f"{cpu}, {gpu}, torch {facts['torch']}, Python {facts['python']}"

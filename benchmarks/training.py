@@ -8,11 +8,10 @@ matrices reaches on the same machine in the same call (in labkit's precision). L
 import argparse
 import statistics
 import time
-from importlib.util import find_spec
 
 import torch
 from cases import CASES, PRECISIONS, Case, case
-from sides import SIDES
+from sides import SIDES, here
 from timing import in_turn, report
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -50,16 +49,11 @@ def main() -> None:
     asked = parser.parse_args()
     this = case(asked.case, asked.steps, asked.precision)
     wanted = [part.lower() for part in asked.sides.split(",")]
-    sides = {name: side for name, side in SIDES.items() if any(part in name.lower() for part in wanted)}
-    missing = [library for library in ("lightning", "fastai") if not find_spec(library)]
-    sides = {name: side for name, side in sides.items() if name.split(",")[0].lower() not in missing}
     precision = choose_precision(asked.precision, choose_device("cpu"))
     dtype = DTYPES.get(precision.name, torch.float32)
-    measures = {name: side(this) for name, side in sides.items()}
+    measures = {name: SIDES[name](this) for name in here(SIDES) if any(part in name.lower() for part in wanted)}
     measured = in_turn({**measures, "matrix product": lambda: matrix_product(dtype)}, asked.rounds)
     product, flops = measured.pop("matrix product"), training_flops(this)
-    for library in missing:
-        print(f"{library} is not installed: pip install -r benchmarks/requirements.txt")
     shares = {
         name: statistics.median(value * flops / most for value, most in zip(values, product, strict=True))
         for name, values in measured.items()

@@ -24,7 +24,7 @@ class Watched:
     """Batches that add up the seconds it takes to make them."""
 
     def __init__(self, batches: Any, steps: int):
-        self.batches, self.steps, self.waited = batches, steps, 0.0
+        self.batches, self.waited = batches, 0.0
         self.bounds = batches.bounds[: steps + 1]
 
     def __len__(self) -> int:
