@@ -261,7 +261,7 @@ def test_a_killed_worker_is_named_and_the_training_can_go_on(
 ) -> None:
     monkeypatch.setattr(loop, "LOOK_EVERY", 0.0)
     parts = killed.parts_of("classification", root, 2)
-    with pytest.raises(TrainingError, match=r"prepares batches was killed .* num_workers = 2; take fewer, or 0"):
+    with pytest.raises(TrainingError, match=r"prepares batches was killed, .* num_workers = 2: take fewer, or 0"):
         loop.fit(*parts, tmp_path, [KillWorker()])
 
 

@@ -1,7 +1,9 @@
 """Images in memory, cut into batches: one tensor operation per batch instead of one Python call per image."""
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,15 +128,29 @@ class Batches(Dataset):
         self.epoch = epoch
         pin = self.pin_memory and torch.cuda.is_available()  # page-locked memory serves copies to a GPU only
         steps = range(step, len(self))
-        try:
+        with killed_workers_named(self.workers):
             yield from DataLoader(self, batch_size=None, sampler=steps, num_workers=self.workers, pin_memory=pin)
-        except RuntimeError as error:
-            if "DataLoader worker (pid" not in str(error):
-                raise
-            raise TrainingError(
-                f"A process that prepares batches was killed ({str(error).splitlines()[0]}): the memory may be too "
-                f"small for num_workers = {self.workers}; take fewer, or 0."
-            ) from error
+
+
+@contextmanager
+def killed_workers_named(workers: int) -> Iterator[None]:
+    """Turn what PyTorch raises when one of the ``workers`` is killed into a TrainingError.
+
+    It raises from a signal handler, so in whatever code is at work at that moment; a broken pipe may come before.
+    """
+    try:
+        try:
+            yield
+        except (ConnectionError, EOFError):
+            time.sleep(1)  # the signal comes within that time, if it is a worker's death that broke the pipe
+            raise
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if not workers or (isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error)):
+            raise
+        raise TrainingError(
+            f"A process that prepares batches was killed, maybe for want of memory, with num_workers = {workers}: take "
+            "fewer, or 0."
+        ) from error
 
 
 def stratified(labels: Tensor | np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

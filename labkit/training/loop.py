@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labkit.data.loading import Batches
+from labkit.data.loading import Batches, killed_workers_named
 from labkit.draws import step_seed
 from labkit.errors import TrainingError
 from labkit.training.checkpoint import DamagedError, load_checkpoint, save_checkpoint
@@ -75,7 +75,7 @@ def fit(
     observers = [*observers, Autosave(save_last)]
     for observer in observers:
         observer.on_begin(state, len(train))
-    with deferred_interrupt() as interrupt:
+    with deferred_interrupt() as interrupt, killed_workers_named(train.workers):
         try:
             keep_if_best(best, model, state, recipe.metric_name)  # an earlier session may have ended just before this
             while state.epoch < recipe.epochs and not recipe.stop_early(state.history):
