@@ -161,7 +161,7 @@ class Written(Exercise):
             return "Your function returns nothing: is there a return?"
         kinds = [trial.form(value) for value in (given[first], trial.outcome(self.solution, self.cases()[first]))]
         if kinds[0] != kinds[1]:
-            return f"For {first} your function returns {kinds[0]}; {kinds[1]} is wanted."
+            return f"For {first} your function returns {kinds[0]} instead of {kinds[1]}."
         return f"Right for {', '.join(right)}, but not for {first}." if right else f"Not right yet, as for {first}."
 
 

@@ -121,7 +121,7 @@ def array(value: Any) -> np.ndarray | None:
         value = value.detach().cpu().double().numpy()
     try:
         found = np.asarray(value)
-    except (ValueError, TypeError):  # ragged lists
+    except (ValueError, TypeError, RuntimeError):  # ragged lists, tensors in a list that want gradients
         return None
     return found.astype(np.float64) if found.dtype.kind in "biuf" else None
 
@@ -136,7 +136,7 @@ def form(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, list | tuple):
-        return f"{len(value)} values in a row"
+        return f"{len(value)} value{'s' * (len(value) != 1)}"
     found = array(value)
     if found is None:
         return f"a {type(value).__name__}"

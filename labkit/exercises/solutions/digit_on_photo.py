@@ -37,7 +37,7 @@ def joint_cases() -> Cases:
     source, kind = (2 * torch.randn(2, channels, 3, 4, generator=random) for channels in (2, 3))
     return {
         "two images": (source, kind),
-        "a pixel that says no twice": (-3 * torch.ones(1, 2, 1, 1), kind[:1, :, :1, :1]),
+        "a pixel that says no twice": (-3 * torch.ones(1, 2, 1, 1), kind[:1, :, :1, :1].clone()),
     }
 
 
@@ -94,7 +94,7 @@ def class_map(opacity: np.ndarray, digit: int, photo: int) -> np.ndarray:
 def ink_cases() -> Cases:
     """Black ink and faint ink; a pixel exactly at half."""
     ink = np.array([[0.0, 0.2, 0.0], [0.5, 1.0, 0.6], [0.0, 0.4, 0.0]])
-    return {"a strong digit": (ink, 7, 3), "a faint digit": (0.5 * ink, 1, 0), "another photo": (ink, 0, 9)}
+    return {"a strong digit": (ink, 7, 3), "a faint digit": (0.5 * ink, 1, 0), "another photo": (ink.copy(), 0, 9)}
 
 
 classes_of_pixels = Written(

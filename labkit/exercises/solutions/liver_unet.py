@@ -126,7 +126,7 @@ def split_cases() -> Cases:
     in_order, mixed = np.array([1, 1, 1, 2, 2, 2, 2, 3, 3]), np.array([1, 2, 1, 3, 2, 4, 3, 1])
     return {
         "the second patient": (in_order, 2),
-        "the first patient": (in_order, 1),
+        "the first patient": (in_order.copy(), 1),
         "slices in mixed order": (mixed, 3),
     }
 
@@ -188,7 +188,7 @@ def loss_cases() -> Cases:
     random = torch.Generator().manual_seed(3)
     logits = 2 * torch.randn(2, 4, 5, generator=random)
     mask = (torch.rand(2, 4, 5, generator=random) < 0.3).float()
-    return {"two images": (logits, mask), "an empty mask": (logits[:1], torch.zeros(1, 4, 5))}
+    return {"two images": (logits, mask), "an empty mask": (logits[:1].clone(), torch.zeros(1, 4, 5))}
 
 
 soft_dice = Written(

@@ -36,7 +36,7 @@ def block_cases() -> Cases:
 
     random = torch.Generator().manual_seed(1)
     pair, one = torch.randn(2, 3, 4, 5, generator=random), torch.randn(1, 2, 3, 3, generator=random)
-    return {"two images": (pair, branch), "an image": (one, branch), "an empty branch": (one, torch.zeros_like)}
+    return {"two images": (pair, branch), "an image": (one, branch), "an empty branch": (one.clone(), torch.zeros_like)}
 
 
 block = Written(
@@ -44,8 +44,7 @@ block = Written(
     "Write a residual block",
     "Write the function that the block above computes, without its convolutions: `branch` is F, which you call like "
     "any function, and `x` is what the block is given.\n\n"
-    "Everything depends on the order of three things: the branch, the addition and the ReLU. `torch.relu` is the last "
-    "of the three names you need.",
+    "Everything depends on the order of three things: the branch, the addition and the ReLU (`torch.relu`).",
     solution=residual_block,
     cases=block_cases,
     mistakes={
@@ -166,8 +165,8 @@ def wald(right: int, n: int) -> tuple[float, float]:
 wilson_interval = Written(
     "wilson_interval",
     "Write the interval of an accuracy",
-    "Of n test images, `right` were read correctly, so p = right / n. With z = 1.96, Wilson's interval is\n"
-    "$$\\frac{1}{1 + z^2/n}\\left(p + \\frac{z^2}{2n} \\pm z\\sqrt{\\frac{p(1-p)}{n} + \\frac{z^2}{4n^2}}\\right)$$\n"
+    "Of n test images, `right` were read correctly, so p = right / n. With z = 1.96, Wilson's interval has its centre "
+    "at (p + z² / 2n) / (1 + z² / n) and reaches z · √(p (1 − p) / n + z² / 4n²) / (1 + z² / n) to both sides.\n\n"
     "Return both ends as shares between 0 and 1. Try it on 100 right answers out of 100: the interval that everybody "
     "knows from school has no width there.",
     solution=interval,
