@@ -128,7 +128,7 @@ def table(checked: Sequence[Checked]) -> pd.DataFrame:
     for one in checked:
         whose = {"student": student_of(one), "path": one.name, "notebook": one.notebook, "problem": one.problem}
         lines += [whose | _cells(*pair) for pair in one.pairs()] or [whose]
-    frame = pd.DataFrame(lines, columns=list(COLUMNS)).fillna("")
+    frame = pd.DataFrame([dict.fromkeys(COLUMNS, "") | line for line in lines], columns=list(COLUMNS))
     return frame.map(lambda text: f"'{text}" if str(text).startswith(FORMULA) else text)
 
 
