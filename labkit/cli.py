@@ -173,6 +173,43 @@ def figure(
 
 
 @app.command()
+@click.argument("notebooks", nargs=-1, required=True, type=PATH)
+@click.option("--csv", type=PATH, help="Also write all rows; exercises.csv, here, if a folder is given.")
+@click.option("--rerun", is_flag=True, help="Run each notebook again, and see whether it says the same.")
+@click.option("--data", default="", metavar="DIR", help="--rerun: folder of the data sets.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=1800,
+    show_default=True,
+    metavar="SECONDS",
+    help="--rerun: stop a notebook after this long; 0: never.",
+)
+def check(notebooks: tuple[Path, ...], csv: Path | None, rerun: bool, data: str, timeout: float) -> None:
+    """Say how far the exercises of NOTEBOOKS are: files, or folders of what many students have handed in.
+
+    Read from the outputs, which anyone can edit: nothing is executed. Only --rerun runs the students' code, with all
+    that you may do on this machine yourself: do that in an account or a container that has nothing to lose.
+    """
+    from labkit.running import checking
+
+    checked: list[checking.Checked] = []
+    many = any(path.is_dir() for path in notebooks)
+    csv = csv or (Path("exercises.csv") if many else None)
+    with _errors_as_sentences():
+        try:
+            for path, name in checking.notebooks_in(notebooks):
+                checked.append(checking.check(path, name, rerun, data, timeout))
+                for line in [checking.summary(checked[-1])] if many else checking.lines(checked[-1]):
+                    click.echo(line)
+        finally:
+            if csv and checked:
+                checking.write_table(csv, checked)
+                click.echo(csv)
+    sys.exit(checking.exit_code(checked))
+
+
+@app.command()
 @click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
 @click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
 def doctor(root: str, out: str) -> None:

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import http.server
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ import pytest
 from fuzzing import report
 
 from labkit.data.samples import handwritten_digits, idx_bytes
+from labkit.exercises import exercises_of
 from labkit.labs import lab_of
 from labkit.labs import mnist_resnet18 as lab
 from labkit.labs.parameters import Parameters
@@ -137,3 +139,10 @@ def check_figures(folder: Path) -> list[str]:
         assert (folder / "figures" / f"{name}.csv").stat().st_size < 1e6
         assert re.search(r"[0-9].*\.$", (folder / "figures" / f"{name}.alt.txt").read_text("utf-8").strip(), re.DOTALL)
     return drawn
+
+
+def check_exercises(folder: Path) -> None:
+    """The exercises of a run whose student has filled in nothing: each was looked at and is not attempted."""
+    kept = json.loads((folder / "exercises.json").read_text("utf-8"))["exercises"]
+    assert [row["exercise"] for row in kept] == list(exercises_of(folder.parent.name))
+    assert {row["state"] for row in kept} == {"not attempted"}

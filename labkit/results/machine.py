@@ -11,6 +11,7 @@ import torch
 
 from labkit.paths import PACKAGE, project_root
 
+STUDENT = "exercise"  # tag of the cells that a student fills in; no training depends on them
 TAUGHT_BY = ("data", "models", "training", "labs")  # the rooms of labkit on which it depends what a training learns
 
 
@@ -46,14 +47,16 @@ def training_code(notebook: str) -> dict[str, str]:
     """
     files = [path for room in TAUGHT_BY for path in sorted((PACKAGE / room).rglob("*.py"))]
     parts = {path.relative_to(PACKAGE.parent).as_posix(): path.read_bytes() for path in [*files, PACKAGE / "draws.py"]}
-    parts[f"the code cells of {notebook}"] = _code_cells(notebook).encode()
+    parts[f"the code cells of {notebook}"] = _code_cells(notebook, without=STUDENT).encode()
     return {"torch": torch.__version__} | {name: hashlib.sha256(c).hexdigest()[:12] for name, c in parts.items()}
 
 
-def _code_cells(notebook: str) -> str:
+def _code_cells(notebook: str, without: str = "") -> str:
+    """The code of the workbook's notebook, but for cells with the tag ``without``."""
     path = project_root() / "notebooks" / f"{notebook}.ipynb"
     cells = json.loads(path.read_text("utf-8"))["cells"] if path.is_file() else []
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    kept = [cell for cell in cells if cell["cell_type"] == "code" and without not in cell["metadata"].get("tags", [])]
+    return "\n".join("".join(cell["source"]) for cell in kept)
 
 
 def _git(*words: str) -> str | None:
