@@ -84,18 +84,60 @@ def _run_one(request: Any, fresh: bool, timeout: float) -> int:
 
     outcome, title = execute(request, fresh, timeout), f"{request.notebook.stem}  {request.params.experiment}"
     if outcome.status == "completed":
-        from labkit.results.words import test_score
-
-        score = test_score(request.lab.METRIC, outcome.results()[request.lab.METRIC])
-        again = outcome.reuse() if outcome.reused else f"{outcome.seconds:.0f} s"
-        click.echo("  ".join([title, request.source.name, score, again, str(outcome.folder)]))
+        score = outcome.score(request.lab.METRIC)
+        click.echo("  ".join([title, request.source.name, score, str(outcome.folder)]))
     else:
-        error = outcome.manifest.get("error") or {}
-        where = f" in cell {error['cell']}" if error.get("cell") else ""
-        click.echo(f"{title}  {outcome.status}{where}: {error.get('type')}: {error.get('message')}", err=True)
+        click.echo(f"{title}  {outcome.failure()}", err=True)
         files = [str(path) for name in ("log.txt", "notebook.ipynb") if (path := outcome.folder / name).exists()]
         click.echo(f"  more in {' and '.join(files)}", err=True)
     return EXIT_CODES.get(outcome.status, 1)
+
+
+@app.command()
+@click.argument("notebook")
+@click.option("--grid", multiple=True, metavar="NAME=A,B", help="Values of a parameter to try; may be repeated.")
+@click.option("--seeds", type=int, default=1, show_default=True, help="Runs of each combination, seed by seed.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Runs at once; they share the cores.")
+@click.option("-e", "--experiment", default="quick", show_default=True, help="Name of a parameter file.")
+@click.option("-p", "--parameter", "parameters", type=(str, str), multiple=True, metavar="NAME VALUE", help="Set one.")
+@click.option("--data", default="", metavar="DIR", help="Folder of the data sets.")
+@click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
+@click.option("--fresh", is_flag=True, help="Start all runs over, whatever earlier ones have left.")
+@click.option("--anyway", is_flag=True, help="Go on with stopped runs although the code has changed since.")
+def sweep(
+    notebook: str,
+    grid: tuple[str, ...],
+    seeds: int,
+    jobs: int,
+    experiment: str,
+    parameters: tuple[tuple[str, str], ...],
+    data: str,
+    out: str,
+    fresh: bool,
+    anyway: bool,
+) -> None:
+    """Run NOTEBOOK with every combination of values and every seed; the same command again does what is missing.
+
+    Example: labkit sweep 04 --grid learning_rate=1e-3,1e-4 --grid width=8,16 --seeds 3 --jobs 2
+    """
+    with _errors_as_sentences():
+        if jobs < 1:
+            raise RequestError(f"--jobs is {jobs}, but must be a whole number from 1.")
+        from labkit.running import sweep as sweeping
+        from labkit.running.grid import plan
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        runs = plan(notebook, grid, seeds, experiment, parameters, data, out, anyway)
+        rows = sweeping.carry_out(runs, jobs, fresh)
+        table = sweeping.merged(rows)
+        if len(table):
+            click.echo(sweeping.lines(table))
+            click.echo("* best by the validation score; the test score chose nothing")
+            click.echo(sweeping.write_table(table, runs))
+        failed = [row for row in rows if row.outcome.status != "completed"]
+        for row in failed:
+            click.echo(f"{row.planned}  {row.state}", err=True)
+    sys.exit(int(bool(failed)))
 
 
 @app.command()
