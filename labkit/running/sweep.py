@@ -42,10 +42,11 @@ class Row:
     def try_to_start(self, fresh: bool, threads: int) -> None:
         """Start the run, unless it is complete already or another process is at work on it."""
         request = self.planned.request
+        live = is_live(request.folder)  # asked first: what another process ends in between is then complete
         if done := complete_already(request, fresh):
             return self.end(done)
         try:
-            if is_live(request.folder):
+            if live:
                 self.state = "another process is at work on it"
                 return None
             self.started, self.state = Started(request, fresh, threads), "starts"
