@@ -1,8 +1,9 @@
 """The command ``labkit``. Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted."""
 
+import functools
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,29 +34,32 @@ def app() -> None:
     """Run the notebooks of the workbook and look after their data."""
 
 
+def _asked(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a run: it gets ``fresh``, and as ``asked`` the words for make_request, in order."""
+
+    @click.option("-e", "--experiment", default="quick", show_default=True, help="Name of a parameter file.")
+    @click.option("-p", "--parameter", type=(str, str), multiple=True, metavar="NAME VALUE", help="Set one.")
+    @click.option("--data", default="", metavar="DIR", help="Folder of the data sets.")
+    @click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
+    @click.option("--anyway", is_flag=True, help="Go on with what was stopped although the code has changed since.")
+    @click.option("--fresh", is_flag=True, help="Start over, whatever an earlier run has left.")
+    @functools.wraps(command)
+    def with_asked(
+        experiment: str, parameter: tuple[tuple[str, str], ...], data: str, out: str, anyway: bool, **others: Any
+    ) -> None:
+        command(asked=(experiment, parameter, data, out, anyway), **others)
+
+    return with_asked
+
+
 @app.command()
 @click.argument("notebook", required=False)
 @click.option("--all", "every", is_flag=True, help="Run every notebook.")
-@click.option("-e", "--experiment", default="quick", show_default=True, help="Name of a parameter file.")
-@click.option("-p", "--parameter", "parameters", type=(str, str), multiple=True, metavar="NAME VALUE", help="Set one.")
-@click.option("--data", default="", metavar="DIR", help="Folder of the data sets.")
-@click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
-@click.option("--fresh", is_flag=True, help="Start over, whatever an earlier run has left.")
-@click.option("--anyway", is_flag=True, help="Go on with a stopped run although the code has changed since.")
+@_asked
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="Stop a run after this long."
 )
-def run(
-    notebook: str | None,
-    every: bool,
-    experiment: str,
-    parameters: tuple[tuple[str, str], ...],
-    data: str,
-    out: str,
-    fresh: bool,
-    anyway: bool,
-    timeout: float,
-) -> None:
+def run(notebook: str | None, every: bool, asked: tuple[Any, ...], fresh: bool, timeout: float) -> None:
     """Run NOTEBOOK (01, a name or a path) with an experiment's parameters, headlessly."""
     with _errors_as_sentences():
         if every == bool(notebook):
@@ -65,7 +69,6 @@ def run(
 
         names = [path.stem for path in notebooks()] if every else [notebook]
         readers = READERS if every else ()  # their data are the runs of the others, which come first
-        asked = (experiment, parameters, data, out, anyway)
         for name in readers:
             make_parameters(find_notebook(name), *asked)
         requests = {name: make_request(name, *asked) for name in names if name not in readers}
@@ -98,27 +101,12 @@ def _run_one(request: Any, fresh: bool, timeout: float) -> int:
 @click.option("--grid", multiple=True, metavar="NAME=A,B", help="Values of a parameter to try; may be repeated.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Runs of each combination, seed by seed.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Runs at once; they share the cores.")
-@click.option("-e", "--experiment", default="quick", show_default=True, help="Name of a parameter file.")
-@click.option("-p", "--parameter", "parameters", type=(str, str), multiple=True, metavar="NAME VALUE", help="Set one.")
-@click.option("--data", default="", metavar="DIR", help="Folder of the data sets.")
-@click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
-@click.option("--fresh", is_flag=True, help="Start all runs over, whatever earlier ones have left.")
-@click.option("--anyway", is_flag=True, help="Go on with stopped runs although the code has changed since.")
-def sweep(
-    notebook: str,
-    grid: tuple[str, ...],
-    seeds: int,
-    jobs: int,
-    experiment: str,
-    parameters: tuple[tuple[str, str], ...],
-    data: str,
-    out: str,
-    fresh: bool,
-    anyway: bool,
-) -> None:
+@_asked
+def sweep(notebook: str, grid: tuple[str, ...], seeds: int, jobs: int, asked: tuple[Any, ...], fresh: bool) -> None:
     """Run NOTEBOOK with every combination of values and every seed; the same command again does what is missing.
 
-    Example: labkit sweep 04 --grid learning_rate=1e-3,1e-4 --grid width=8,16 --seeds 3 --jobs 2
+    Example: labkit sweep 04 --grid learning_rate=1e-3,1e-4 --grid width=8,16 --seeds 3 --jobs 2. A comma parts two
+    values, so a value that has commas of its own makes no grid: set it with -p, one sweep for each.
     """
     with _errors_as_sentences():
         if jobs < 1:
@@ -126,8 +114,8 @@ def sweep(
         from labkit.running import sweep as sweeping
         from labkit.running.grid import plan
 
+        runs = plan(notebook, grid, seeds, *asked)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        runs = plan(notebook, grid, seeds, experiment, parameters, data, out, anyway)
         rows = sweeping.carry_out(runs, jobs, fresh)
         table = sweeping.merged(rows)
         if len(table):
