@@ -9,6 +9,10 @@ from labkit.errors import RequestError
 _LOCKS: dict[Path, FileLock] = {}
 
 
+class InUse(RequestError):
+    """Another process is at work in a run folder."""
+
+
 def lock(folder: Path, name: str = ".lock") -> FileLock:
     """Lock ``folder`` for this process; a notebook cell that is run twice finds its own lock again.
 
@@ -22,7 +26,7 @@ def lock(folder: Path, name: str = ".lock") -> FileLock:
         if not found.is_locked:
             found.acquire(timeout=0.5)  # a reader may try the lock for a moment
     except Timeout:
-        raise RequestError(
+        raise InUse(
             f"The run folder {folder} is in use by another process: wait for it or stop it, or change a parameter "
             f"(another seed, say) to get a folder of its own."
         ) from None

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,40 +19,14 @@ from labkit.files import write_atomic
 from labkit.labs import common
 from labkit.paths import data_root
 from labkit.results.locks import lock
-from labkit.results.machine import code_version
 from labkit.results.run import DEAD, FINISHED, TOKEN, Run, end_from_outside, read_manifest
 from labkit.running.headless import UNFINISHED_NOTEBOOK
+from labkit.running.outcome import Outcome, complete_already
 from labkit.running.request import Request
 
 LEAST_ROOM = 2**20  # bytes; a disk with less is full
 GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    folder: Path
-    manifest: dict[str, Any]
-    seconds: float = 0.0
-    reused: bool = False
-
-    @property
-    def status(self) -> str:
-        """completed, failed or interrupted."""
-        return self.manifest.get("status", "failed")
-
-    def reuse(self) -> str:
-        """What to say of a run that was not repeated."""
-        same = self.manifest["code"]["sha256"] == code_version(self.manifest["notebook"])["sha256"]
-        return "complete already" + ("" if same else ", by other code") + ": --fresh runs it again"
-
-    def results(self) -> dict[str, Any]:
-        """``results.json``; ``{}`` if the run did not get so far."""
-        try:
-            return json.loads((self.folder / "results.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
+STOPPED = {"type": "KeyboardInterrupt", "message": "stopped by the user", "cell": None}
 
 
 def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outcome:
@@ -61,32 +35,68 @@ def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outc
     Ctrl-C is passed on to the notebook, which saves and stops; ``timeout`` (seconds, 0: none) does the same and counts
     as failure. RequestError if another process is at work in the folder, or it cannot be written.
     """
-    fresh = fresh or request.params.fresh
-    manifest = read_manifest(request.folder)
-    if manifest.get("status") == "completed" and (request.folder / "results.json").exists() and not fresh:
-        return Outcome(request.folder, manifest, reused=True)
-    began, token = time.monotonic(), uuid.uuid4().hex
-    facts = common.request_facts(request.lab, request.params, request.source)
-    starter = lock(request.folder, ".starter")
+    if done := complete_already(request, fresh):
+        return done
+    started = Started(request, fresh)
     try:
-        os.environ[TOKEN] = token
-        (request.folder / "notebook.ipynb").unlink(missing_ok=True)  # that of an earlier try
-        Run(request.folder, facts, fresh, getattr(request.params, "anyway", False)).release()
-        with open(request.folder / "log.txt", "ab") as log:
-            process = _start(request, log)
-            try:
-                _watch(process, request.folder, token, timeout)
-            finally:
-                _end(process, request.folder, token)
-                process.stdin.close()
-        (request.folder / "progress.txt").unlink(missing_ok=True)
+        _watch(started.process, request.folder, started.token, timeout)
     finally:
-        os.environ.pop(TOKEN, None)
-        starter.release()
-    return Outcome(request.folder, read_manifest(request.folder), time.monotonic() - began)
+        outcome = started.close()
+    return outcome
 
 
-def _start(request: Request, log: Any) -> subprocess.Popen:
+class Started:
+    """A notebook on its way in a process of its own; its run folder is kept from other starters until ``close``."""
+
+    def __init__(self, request: Request, fresh: bool = False, threads: int = 0):
+        """Start papermill, its kernel with so many ``threads`` (0: as many as it likes); errors as of ``execute``."""
+        self.folder, self.token, self.began = request.folder, uuid.uuid4().hex, time.monotonic()
+        facts = common.request_facts(request.lab, request.params, request.source)
+        self.starter = lock(self.folder, ".starter")
+        try:
+            os.environ[TOKEN] = self.token
+            (self.folder / "notebook.ipynb").unlink(missing_ok=True)  # that of an earlier try
+            anyway = getattr(request.params, "anyway", False)
+            Run(self.folder, facts, fresh or request.params.fresh, anyway).release()
+            with open(self.folder / "log.txt", "ab") as log:
+                self.process = _start(request, log, threads)
+        except BaseException:
+            self.starter.release()
+            raise
+        finally:
+            os.environ.pop(TOKEN, None)
+
+    def has_ended(self) -> bool:
+        """Whether papermill has; the manifest then says how."""
+        if self.process.poll() is None:
+            return False
+        _say_how_it_ended(self.process, self.folder, self.token)
+        return True
+
+    def close(self, error: dict[str, Any] | None = None) -> Outcome:
+        """Leave no process behind, and the folder to others; ``error`` is why it ended, unless it says so itself."""
+        try:
+            _end(self.process, self.folder, self.token)
+            if error:
+                end_from_outside(self.folder, self.token, error)
+            (self.folder / "progress.txt").unlink(missing_ok=True)
+        finally:
+            self.process.stdin.close()
+            self.starter.release()
+        return Outcome(self.folder, read_manifest(self.folder), time.monotonic() - self.began)
+
+
+def stop(runs: Sequence[Started]) -> list[Outcome]:
+    """End runs in order, all at once: each finishes its step and saves; one that takes longer than GRACE is killed."""
+    with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait
+        asked, end = [run for run in runs if _ask_to_stop(run.folder, run.token)], time.monotonic() + GRACE
+        for run in asked:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.process.wait(max(0, end - time.monotonic()))
+    return [run.close(STOPPED) for run in runs]
+
+
+def _start(request: Request, log: Any, threads: int = 0) -> subprocess.Popen:
     """papermill in a session of its own, so that Ctrl-C at the terminal reaches only us; stdout and stderr are kept."""
     given = request.folder / "parameters.yaml"
     values = {name: value for name, value in request.given.items() if name != "fresh"}
@@ -101,6 +111,7 @@ def _start(request: Request, log: Any) -> subprocess.Popen:
     data = data_root(getattr(request.params, "data_root", ""))
     roots = {"LABKIT_RUNS": str(request.folder.parents[1]), "LABKIT_DATA": str(data)}
     environment = os.environ | roots | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # closes when this process ends, which papermill then sees
@@ -124,17 +135,21 @@ def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) 
                 message = f"the run took longer than {timeout:g} s and was stopped"
                 error = {"type": "TimeoutError", "message": message, "cell": None}
                 return end_from_outside(folder, token, error, unless=("completed",))
-        kept = (folder / "notebook.ipynb").exists()  # without its notebook no run is complete
-        unless = FINISHED if kept else ("failed", "interrupted")
-        return end_from_outside(folder, token, _last_error(folder, process.returncode), unless)
+        return _say_how_it_ended(process, folder, token)
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait
             _interrupt(process, folder, token)
-        error = {"type": "KeyboardInterrupt", "message": "stopped by the user", "cell": None}
-        return end_from_outside(folder, token, error)
+        return end_from_outside(folder, token, STOPPED)
     finally:
         if shown:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _say_how_it_ended(process: subprocess.Popen, folder: Path, token: str) -> None:
+    """See to it that the manifest of a run whose papermill has ended says how, if it does not say so itself."""
+    kept = (folder / "notebook.ipynb").exists()  # without its notebook no run is complete
+    unless = FINISHED if kept else ("failed", "interrupted")
+    end_from_outside(folder, token, _last_error(folder, process.returncode), unless)
 
 
 def _last_error(folder: Path, code: int) -> dict[str, Any]:
@@ -158,12 +173,19 @@ def kernel_of(folder: Path, token: str) -> int:
 
 
 def _interrupt(process: subprocess.Popen, folder: Path, token: str) -> None:
-    """What the "interrupt kernel" button does; the training saves its checkpoint and stops."""
-    if pid := kernel_of(folder, token):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)
+    """Ask the notebook to stop, and wait for it."""
+    if _ask_to_stop(folder, token):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
+
+
+def _ask_to_stop(folder: Path, token: str) -> bool:
+    """What the "interrupt kernel" button does; the training saves its checkpoint and stops. False without a kernel."""
+    pid = kernel_of(folder, token)
+    with contextlib.suppress(ProcessLookupError):
+        if pid:
+            os.kill(pid, signal.SIGINT)
+    return bool(pid)
 
 
 def _end(process: subprocess.Popen, folder: Path, token: str) -> None:

@@ -21,13 +21,18 @@ GIB, MIB = 2**30, 2**20
 MEMORY, RUN_ROOM, DATA_ROOM, TEMP_ROOM = 2 * GIB, 200 * MIB, 50 * MIB, 50 * MIB
 
 
-def check_memory() -> Iterator[Finding]:
-    """Memory that is there, that a control group allows, and that is free."""
+def memory() -> tuple[float, float, bool]:
+    """Bytes of memory that there are, bytes that are free, and whether a control group allows fewer than there are."""
     import psutil
 
-    memory, limit = psutil.virtual_memory(), machine.memory_limit()
-    total, free = min(memory.total, limit), min(memory.available, limit)
-    by = ", as a container or batch system allows," if limit < memory.total else ""
+    found, limit = psutil.virtual_memory(), machine.memory_limit()
+    return min(found.total, limit), min(found.available, limit), limit < found.total
+
+
+def check_memory() -> Iterator[Finding]:
+    """Memory that is there, that a control group allows, and that is free."""
+    total, free, limited = memory()
+    by = ", as a container or batch system allows," if limited else ""
     has, need = f"{total / GIB:.1f} GiB of memory{by}", f"a small run takes up to {MEMORY / GIB:.1f} GiB"
     if total < MEMORY:
         yield Finding("wrong", f"There are {has} but {need}", "raise the limit or take another machine")

@@ -1,0 +1,31 @@
+"""The command itself, and how its errors are told."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from labkit.errors import LabError, RequestError
+
+PATH = click.Path(path_type=Path)
+EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 130}
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """An error that a user can mend is its sentence and an exit code, and no traceback."""
+    try:
+        yield
+    except LabError as error:
+        click.echo(f"labkit: {error}", err=True)
+        sys.exit(2 if isinstance(error, RequestError) else 1)
+    except KeyboardInterrupt:
+        click.echo("labkit: interrupted", err=True)
+        sys.exit(130)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def app() -> None:
+    """Run the notebooks of the workbook and look after their data."""

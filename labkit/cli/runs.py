@@ -1,0 +1,144 @@
+"""``labkit run``, ``sweep`` and ``check``: what executes notebooks, and looks at those that were executed."""
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labkit.cli.common import EXIT_CODES, PATH, app, errors_as_sentences
+from labkit.errors import RequestError
+
+
+def _asked(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a run: it gets ``fresh``, and as ``asked`` the words for make_request, in order."""
+
+    @click.option("-e", "--experiment", default="quick", show_default=True, help="Name of a parameter file.")
+    @click.option("-p", "--parameter", type=(str, str), multiple=True, metavar="NAME VALUE", help="Set one.")
+    @click.option("--data", default="", metavar="DIR", help="Folder of the data sets.")
+    @click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
+    @click.option("--anyway", is_flag=True, help="Go on with what was stopped although the code has changed since.")
+    @click.option("--fresh", is_flag=True, help="Start over, whatever an earlier run has left.")
+    @functools.wraps(command)
+    def with_asked(
+        experiment: str, parameter: tuple[tuple[str, str], ...], data: str, out: str, anyway: bool, **others: Any
+    ) -> None:
+        command(asked=(experiment, parameter, data, out, anyway), **others)
+
+    return with_asked
+
+
+@app.command()
+@click.argument("notebook", required=False)
+@click.option("--all", "every", is_flag=True, help="Run every notebook.")
+@_asked
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="Stop a run after this long."
+)
+def run(notebook: str | None, every: bool, asked: tuple[Any, ...], fresh: bool, timeout: float) -> None:
+    """Run NOTEBOOK (01, a name or a path) with an experiment's parameters, headlessly."""
+    with errors_as_sentences():
+        if every == bool(notebook):
+            raise RequestError("Give one notebook (01, a name or a path), or --all for every one.")
+        from labkit.results.finished import READERS
+        from labkit.running.request import find_notebook, make_parameters, make_request, notebooks
+
+        names = [path.stem for path in notebooks()] if every else [notebook]
+        readers = READERS if every else ()  # their data are the runs of the others, which come first
+        for name in readers:
+            make_parameters(find_notebook(name), *asked)
+        requests = {name: make_request(name, *asked) for name in names if name not in readers}
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to end is as good as Ctrl-C
+        codes = []
+        for name in names:
+            codes.append(_run_one(requests.get(name) or make_request(name, *asked), fresh, timeout))
+            if codes[-1] == EXIT_CODES["interrupted"]:
+                break
+    sys.exit(max(codes))
+
+
+def _run_one(request: Any, fresh: bool, timeout: float) -> int:
+    """Run one notebook, say in a line how it ended, return its exit code."""
+    from labkit.running.execute import execute
+
+    outcome, title = execute(request, fresh, timeout), f"{request.notebook.stem}  {request.params.experiment}"
+    if outcome.status == "completed":
+        score = outcome.score(request.lab.METRIC)
+        click.echo("  ".join([title, request.source.name, score, str(outcome.folder)]))
+    else:
+        click.echo(f"{title}  {outcome.failure()}", err=True)
+        files = [str(path) for name in ("log.txt", "notebook.ipynb") if (path := outcome.folder / name).exists()]
+        click.echo(f"  more in {' and '.join(files)}", err=True)
+    return EXIT_CODES.get(outcome.status, 1)
+
+
+@app.command()
+@click.argument("notebook")
+@click.option("--grid", multiple=True, metavar="NAME=A,B", help="Values of a parameter to try; may be repeated.")
+@click.option("--seeds", type=int, default=1, show_default=True, help="Runs of each combination, seed by seed.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Runs at once; they share the cores.")
+@_asked
+def sweep(notebook: str, grid: tuple[str, ...], seeds: int, jobs: int, asked: tuple[Any, ...], fresh: bool) -> None:
+    """Run NOTEBOOK with every combination of values and every seed; the same command again does what is missing.
+
+    Example: labkit sweep 04 --grid learning_rate=1e-3,1e-4 --grid width=8,16 --seeds 3 --jobs 2. A comma parts two
+    values, so a value that has commas of its own makes no grid: set it with -p, one sweep for each.
+    """
+    with errors_as_sentences():
+        if jobs < 1:
+            raise RequestError(f"--jobs is {jobs}, but must be a whole number from 1.")
+        from labkit.running import sweep as sweeping
+        from labkit.running.grid import plan
+
+        runs = plan(notebook, grid, seeds, *asked)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        rows = sweeping.carry_out(runs, jobs, fresh)
+        table = sweeping.merged(rows)
+        if len(table):
+            click.echo(sweeping.lines(table))
+            click.echo("* best by the validation score; the test score chose nothing")
+            click.echo(sweeping.write_table(table, runs))
+        failed = [row for row in rows if row.outcome.status != "completed"]
+        for row in failed:
+            click.echo(f"{row.planned}  {row.state}", err=True)
+    sys.exit(int(bool(failed)))
+
+
+@app.command()
+@click.argument("notebooks", nargs=-1, required=True, type=PATH)
+@click.option("--csv", type=PATH, help="Also write all rows; exercises.csv, here, if a folder is given.")
+@click.option("--rerun", is_flag=True, help="Run each notebook again, and see whether it says the same.")
+@click.option("--data", default="", metavar="DIR", help="--rerun: folder of the data sets.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=1800,
+    show_default=True,
+    metavar="SECONDS",
+    help="--rerun: stop a notebook after this long; 0: never.",
+)
+def check(notebooks: tuple[Path, ...], csv: Path | None, rerun: bool, data: str, timeout: float) -> None:
+    """Say how far the exercises of NOTEBOOKS are: files, or folders of what many students have handed in.
+
+    Read from the outputs, which anyone can edit: nothing is executed. Only --rerun runs the students' code, with all
+    that you may do on this machine yourself: do that in an account or a container that has nothing to lose.
+    """
+    from labkit.running import checking
+
+    checked: list[checking.Checked] = []
+    many = any(path.is_dir() for path in notebooks)
+    csv = csv or (Path("exercises.csv") if many else None)
+    with errors_as_sentences():
+        try:
+            for path, name in checking.notebooks_in(notebooks):
+                checked.append(checking.check(path, name, rerun, data, timeout))
+                for line in [checking.summary(checked[-1])] if many else checking.lines(checked[-1]):
+                    click.echo(line)
+        finally:
+            if csv and checked:
+                checking.write_table(csv, checked)
+                click.echo(csv)
+    sys.exit(checking.exit_code(checked))

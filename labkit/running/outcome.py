@@ -1,0 +1,56 @@
+"""How a run ended, and what is said of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labkit.results.machine import code_version
+from labkit.results.run import read_manifest
+from labkit.results.words import test_score
+from labkit.running.request import Request
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    seconds: float = 0.0
+    reused: bool = False
+
+    @property
+    def status(self) -> str:
+        """completed, failed or interrupted."""
+        return self.manifest.get("status", "failed")
+
+    def reuse(self) -> str:
+        """What to say of a run that was not repeated."""
+        same = self.manifest["code"]["sha256"] == code_version(self.manifest["notebook"])["sha256"]
+        return "complete already" + ("" if same else ", by other code") + ": --fresh runs it again"
+
+    def score(self, metric: str) -> str:
+        """What a completed run has scored, and how long it took or that it was not repeated."""
+        took = self.reuse() if self.reused else f"{self.seconds:.0f} s"
+        return f"{test_score(metric, self.results()[metric])}  {took}"
+
+    def failure(self) -> str:
+        """How a run ended that is not complete: ``failed in cell 12: TrainingError: …``."""
+        error = self.manifest.get("error") or {}
+        where = f" in cell {error['cell']}" if error.get("cell") else ""
+        return f"{self.status}{where}: {error.get('type')}: {error.get('message')}"
+
+    def results(self) -> dict[str, Any]:
+        """``results.json``; ``{}`` if the run did not get so far."""
+        try:
+            return json.loads((self.folder / "results.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+
+def complete_already(request: Request, fresh: bool = False) -> Outcome | None:
+    """The outcome of an earlier run of the same request, if it is complete and may be kept."""
+    manifest = read_manifest(request.folder)
+    kept = manifest.get("status") == "completed" and (request.folder / "results.json").exists()
+    return Outcome(request.folder, manifest, reused=True) if kept and not (fresh or request.params.fresh) else None

@@ -1,0 +1,171 @@
+"""Sweeps of real runs: killed and started again, two at once, a bad combination among good ones, wrong requests."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from click.testing import CliRunner
+from test_notebooks import labkit, wait_for
+
+from labkit.cli import app
+from labkit.results.run import read_manifest
+from labkit.running.sweep import threads_each
+
+SMALL = {"source": "sample", "limit": 120, "batch_size": 2, "blocks": 2, "epochs": 1}
+SMALL |= {"optimiser": "adamw", "weight_decay": 1}  # with these a learning rate of 10 multiplies weights by -9 a step
+WORDS = ["04", *(word for name, value in SMALL.items() for word in ("-p", name, str(value)))]
+GRID = ["--grid", "learning_rate=0.002,0.001", "--seeds", "3", "--jobs", "2"]
+FREE = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+
+
+def start(*words: str | Path, **more: str) -> subprocess.Popen:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(labkit(*words), env=FREE | more, **pipes)
+
+
+def ended(command: subprocess.Popen) -> subprocess.CompletedProcess:
+    out, said = command.communicate(timeout=300)
+    return subprocess.CompletedProcess(command.args, command.returncode, out, said)
+
+
+def states(out: Path) -> dict[Path, str]:
+    """How each run under ``out`` stands."""
+    return {path.parent: read_manifest(path.parent)["status"] for path in out.glob("*/*/manifest.json")}
+
+
+@dataclass
+class Swept:
+    """A sweep of 2 × 3 runs, killed half-way, and the two that were then started over the same runs at once."""
+
+    place: list[str]  # --data and --out, for more of the same
+    going: Path  # a run that was under way when the sweep was killed
+    left: list[psutil.Process]  # processes of the killed sweep that did not end
+    after: dict[Path, str]  # how the runs stood then
+    kept: dict[Path, bytes]  # manifests of those that were complete
+    both: list[subprocess.CompletedProcess]
+    out: Path
+
+
+def kill_half_way(command: subprocess.Popen, out: Path) -> tuple[Path, list[psutil.Process]]:
+    """SIGKILL when two runs are complete and a third has begun; the third, and what is left after a minute."""
+
+    def begun() -> list[Path]:
+        found = states(out)
+        under_way = [path for path, state in found.items() if state == "running" and read_manifest(path)["sessions"]]
+        return under_way if list(found.values()).count("completed") >= 2 else []
+
+    wait_for(begun)
+    family = psutil.Process(command.pid).children(recursive=True)
+    (going, *_) = begun()
+    command.kill()
+    command.communicate()
+    return going, psutil.wait_procs(family, timeout=60)[1]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    root = tmp_path_factory.mktemp("sweep")
+    place, out = ["--data", str(root), "--out", str(root / "runs")], root / "runs"
+    command = start("sweep", *WORDS, *GRID, *place)
+    try:
+        going, left = kill_half_way(command, out)
+    finally:
+        command.kill()
+    after = states(out)
+    kept = {path: (path / "manifest.json").read_bytes() for path, state in after.items() if state == "completed"}
+    again = [start("sweep", *WORDS, *GRID, *place) for _ in range(2)]
+    return Swept(place, going, left, after, kept, [ended(one) for one in again], out)
+
+
+def test_a_killed_sweep_ends_its_runs_in_order(swept: Swept) -> None:
+    assert not swept.left
+    assert swept.after[swept.going] == "interrupted"
+    assert "running" not in swept.after.values()
+    assert 2 <= len(swept.kept) < 6
+
+
+def test_a_killed_sweep_started_again_does_only_what_is_missing(swept: Swept) -> None:
+    assert list(states(swept.out).values()) == ["completed"] * 6
+    assert {path: (path / "manifest.json").read_bytes() for path in swept.kept} == swept.kept
+    assert len(read_manifest(swept.going)["sessions"]) == 2
+    for finished in swept.both:
+        assert finished.returncode == 0, finished.stderr
+        assert finished.stderr.count("complete already") >= len(swept.kept)
+
+
+def test_two_sweeps_at_once_share_their_runs_and_agree(swept: Swept) -> None:
+    one, other = swept.both
+    assert one.stdout == other.stdout
+    stopped = [path for path, state in swept.after.items() if state == "interrupted"]
+    sessions = {path: len(read_manifest(path)["sessions"]) for path in states(swept.out)}
+    assert sessions == {path: 1 + (path in stopped) for path in sessions}  # none was done twice
+
+
+def test_the_merged_table_is_that_of_the_runs(swept: Swept) -> None:
+    (path,) = swept.out.glob("04_block_cnn/sweep-quick-*.csv")
+    table = pd.read_csv(path).set_index("learning_rate")
+    scores: dict[float, list[float]] = {0.002: [], 0.001: []}
+    for folder in states(swept.out):
+        value = json.loads((folder / "results.json").read_text("utf-8"))["accuracy"]["value"]
+        scores[read_manifest(folder)["parameters"]["learning_rate"]].append(value)
+    assert table.index.tolist() == list(scores)
+    assert table["test"].to_dict() == pytest.approx({rate: pd.Series(of).mean() for rate, of in scores.items()})
+    assert table["test_sd"].to_dict() == pytest.approx({rate: pd.Series(of).std() for rate, of in scores.items()})
+    assert table["seeds"].tolist() == [3, 3]
+    assert table["best"].any()
+
+
+def test_a_run_of_a_sweep_has_the_numbers_of_a_plain_run(
+    swept: Swept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads = threads_each(2)
+    words = [*WORDS, "-p", "learning_rate", "0.001", "-p", "seed", "2", *swept.place[:2], "--out", tmp_path]
+    finished = ended(start("run", *words, OMP_NUM_THREADS=str(threads)))
+    assert finished.returncode == 0, finished.stderr
+    (plain,) = states(tmp_path)
+    in_sweep = swept.out / plain.relative_to(tmp_path)
+    for name in ("results.json", "per_image.csv"):
+        assert (in_sweep / name).read_bytes() == (plain / name).read_bytes(), name
+    times = ["seconds", "images_per_second"]
+    histories = [pd.read_csv(folder / "history.csv").drop(columns=times) for folder in (in_sweep, plain)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def test_a_combination_that_fails_is_named_and_the_others_finish(swept: Swept) -> None:
+    finished = ended(start("sweep", *WORDS, "--grid", "learning_rate=10,0.003,0.001", *swept.place))
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    *_, last = finished.stderr.splitlines()
+    assert last.startswith("learning_rate=10.0 seed=0  failed in cell ")
+    assert "TrainingError: " in last
+    done = {read_manifest(path)["parameters"]["learning_rate"]: state for path, state in states(swept.out).items()}
+    assert done == {10.0: "failed", 0.003: "completed", 0.002: "completed", 0.001: "completed"}
+    table, *_ = finished.stdout.split("* best")
+    assert [line.split()[0] for line in table.splitlines()[1:]] == ["0.003", "0.001"]
+
+
+WRONG = [
+    (["--grid", "learning_rate=,,"], "is no list of values"),
+    (["--grid", "learning_rate"], "is no list of values"),
+    (["--grid", "width=-4,8"], "must be a whole number"),
+    (["--grid", "seed=1,2"], "--seeds"),
+    (["--grid", "learning_rate=1e-3,0.001"], "twice"),
+    (["--jobs", "0"], "--jobs is 0"),
+    (["--seeds", "0"], "--seeds is 0"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), WRONG)
+def test_a_wrong_sweep_is_one_sentence_and_exit_code_2(tmp_path: Path, words: list[str], sentence: str) -> None:
+    place = ["--data", str(tmp_path), "--out", str(tmp_path / "runs")]
+    refused = CliRunner().invoke(app, ["sweep", *WORDS, *words, *place])
+    assert refused.exit_code == 2
+    assert sentence in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
