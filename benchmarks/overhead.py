@@ -1,6 +1,7 @@
-"""What ``fit`` costs beside the bare loop: progress, history, checkpoints and the search for NaN, in per cent.
+"""What ``fit`` costs beside the bare loop (progress, history, checkpoints, the search for NaN), and a checkpoint alone.
 
-Both sides train the same ResNet18 on the same batches in the same precision; the bare loop does nothing else.
+Both sides train the same ResNet18 on the same batches in the same precision; the bare loop does nothing else. A
+checkpoint is compared with ``torch.save``, which has no checksum and does not wait for the disk.
 """
 
 import tempfile
@@ -21,6 +22,7 @@ from labkit.training.metrics import accuracy
 from labkit.training.optim import constant, make_optimiser
 from labkit.training.precision import choose_device, choose_precision
 from labkit.training.progress import Progress
+from labkit.training.resume import Checkpoints, State
 
 STEPS, BATCH = 40, 128
 
@@ -67,7 +69,40 @@ def with_everything(batches: Batches, val: Batches, recipe: Recipe, model: torch
         fit(model, batches, val, recipe, Path(folder), [Progress(1, "accuracy"), History(Path(folder))])
 
 
-if __name__ == "__main__":
+def checkpointing(folder: Path) -> dict[str, Callable[[], float]]:
+    """Measurements of writing and reading ResNet18 with Adam's two moments, 134 MB in float32."""
+    model = resnet18(1, 10)
+    optimiser, scaler = make_optimiser("adam", model, 1e-3), torch.amp.GradScaler("cpu", enabled=False)
+    model(torch.zeros(2, 1, 28, 28)).sum().backward()
+    optimiser.step()
+    plain, checkpoints = folder / "plain.pt", Checkpoints(folder, {})
+
+    def timed(act: Callable[[], object]) -> Callable[[], float]:
+        def measure() -> float:
+            began = time.perf_counter()
+            act()
+            return time.perf_counter() - began
+
+        return measure
+
+    acts = {
+        "torch.save": lambda: torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict()}, plain),
+        "labkit, saved": lambda: checkpoints.save(model, optimiser, scaler.state_dict(), State()),
+        "torch.load": lambda: torch.load(plain),
+        "labkit, read back": lambda: checkpoints.load(model, optimiser, scaler, print),
+    }
+    return {name: timed(act) for name, act in acts.items()}
+
+
+def main() -> None:
+    """Measure both."""
     asked = arguments(__doc__, rounds=5)
     measured = in_turn({"bare loop": seconds(bare), "fit": seconds(with_everything)}, asked.rounds)
     report("overhead", f"One epoch of ResNet18, {STEPS} steps of {BATCH} images", "s", measured)
+    with tempfile.TemporaryDirectory() as folder:
+        measured = in_turn(checkpointing(Path(folder)), asked.rounds)
+    report("checkpoint", "A checkpoint of ResNet18 with Adam", "s", measured)
+
+
+if __name__ == "__main__":
+    main()
