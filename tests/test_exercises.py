@@ -221,7 +221,7 @@ def test_mistakes_are_known_in_whatever_way_they_are_made() -> None:
 
 def test_a_prediction_is_compared_with_what_was_measured() -> None:
     guess = named("mirrored_digits")
-    assert guess.judge(70, 22.67).hint == "You said 70 %, this run measured 22.67 %: 47.3 too high."
+    assert guess.judge(70, 22.67).hint == "Predicted 70 %, measured 22.67 %: 47.3 too high."
     assert guess.judge(np.float32(20), 22.67).hint.endswith("close.")
     assert guess.judge("70 %", 22.67).state == guess.judge([1, 2], 22.67).state == "not yet"
     assert "nothing to compare" in guess.judge(70, float("nan")).hint

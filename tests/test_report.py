@@ -1,6 +1,7 @@
 """The report from run folders: the student's part is kept, nothing in it is run, and the documents say the same."""
 
 import html
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -15,14 +16,17 @@ from pypdf import PdfReader
 
 from labkit.cli import app
 from labkit.errors import RequestError
+from labkit.exercises import exercises_of
+from labkit.exercises.exercise import Question
 from labkit.labs import LABS, lab_of
 from labkit.paths import project_root
 from labkit.report import document, markdown
+from labkit.report.answers import exercises_part
 from labkit.report.build import build_report
 from labkit.report.render import MARKDOWN
 from labkit.report.sections import NOT_SHOWN, lab_text, reasons
 from labkit.report.settings import make_forms, paragraphs, read_settings
-from labkit.results.finished import READERS, find_runs
+from labkit.results.finished import READERS, find_runs, open_run
 
 SETTINGS = "title: My report\nauthor: [Ada Łovelace, 王小明]\ncourse: CV 101\nnumber: 007\ndate: 1 May 2026\n"
 WORDS = "I found that $\\alpha^2 = 1.5$ holds, says 王小明 (Zoë).\n"
@@ -139,6 +143,29 @@ def test_names_in_a_run_folder_are_text_and_nothing_else(tmp_path: Path) -> None
     assert "root:" not in page
     assert "\\input{/etc" not in (tmp_path / "out" / "report.tex").read_text("utf-8")
     assert "\\frac" in texts(tmp_path / "out")["docx"]
+
+
+def test_answers_stand_in_the_report_as_text(tmp_path: Path) -> None:
+    folder, known = write_run(tmp_path / "runs"), exercises_of("02_liver_unet")
+    right = known["dice_from_counts"].judge(known["dice_from_counts"].solution)
+    opinion = next(name for name, exercise in known.items() if isinstance(exercise, Question))
+    verdicts = [known["expected_dice"].judge(0.8, 0.7), right, known[opinion].judge(f"# Because <b> $x$ {'so ' * 200}")]
+    record = {"exercises": [verdict.model_dump() for verdict in verdicts]}
+    (folder / "exercises.json").write_text(json.dumps(record), "utf-8")
+    list(build_report(tmp_path / "out", str(tmp_path / "runs")))
+    for form, text in texts(tmp_path / "out").items():
+        flat = re.sub(r"\s+", " ", text)
+        assert f"{len(known)} exercises, as the checks in the notebook found them: 1 right, " in flat, form
+        assert f"{len(known) - 3} not attempted" in flat, form
+        assert "Predicted 0.8, measured 0.7: 0.1 too high." in flat, form
+        assert "# Because <b> $x$ so so" in flat or form == "tex", form
+
+
+@pytest.mark.parametrize("record", ["", "{}", '{"exercises": [{"exercise": "expected_dice", "state": "genius"}]}'])
+def test_a_record_of_exercises_that_cannot_be_read_leaves_them_out(tmp_path: Path, record: str) -> None:
+    folder = write_run(tmp_path / "runs")
+    (folder / "exercises.json").write_text(record, "utf-8")
+    assert exercises_part(open_run(folder)) == ""
 
 
 def own(folder: Path, text: str) -> str:

@@ -62,7 +62,7 @@ class Prediction(Exercise):
         gap = float(guess - found)
         far = "close" if abs(gap) <= self.close else f"{abs(gap):.3g} too {'high' if gap > 0 else 'low'}"
         unit = f" {self.unit}" if self.unit else ""
-        said = f"You said {guess:.4g}{unit}, this run measured {found:.4g}{unit}: {far}."
+        said = f"Predicted {guess:.4g}{unit}, measured {found:.4g}{unit}: {far}."
         return self.says("predicted", said, answer=f"{guess:g}")
 
 

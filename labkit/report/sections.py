@@ -1,4 +1,4 @@
-"""The sections of one lab: background, data, parameters, training, results, analysis, each from its run folder."""
+"""The sections of one lab, each from its run folder: from the background to the exercises."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ import yaml
 from labkit.files import write_atomic
 from labkit.labs import lab_of
 from labkit.report import markdown as md
+from labkit.report.answers import exercises_part
 from labkit.results import tables, words
 from labkit.results.figures import FORMATS
 from labkit.results.finished import FinishedRun
@@ -52,6 +53,7 @@ def lab_section(run: FinishedRun, texts: dict[str, str], out: Path, detail: int)
         ("Training", training_part(run, text, out, detail)),
         ("Results", results_part(run) + "\n" + texts["results"]),
         ("Analysis", analysis_part(run, text, out, detail) + "\n" + texts["analysis"]),
+        ("Exercises", exercises_part(run)),
     ):
         if body.strip():
             parts += [f"## {name}\n", body, ""]
