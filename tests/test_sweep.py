@@ -29,7 +29,7 @@ def start(*words: str | Path, **more: str) -> subprocess.Popen:
 
 
 def ended(command: subprocess.Popen) -> subprocess.CompletedProcess:
-    out, said = command.communicate(timeout=300)
+    out, said = command.communicate(timeout=900)
     return subprocess.CompletedProcess(command.args, command.returncode, out, said)
 
 
