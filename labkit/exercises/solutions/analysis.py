@@ -12,8 +12,7 @@ pulled = Prediction(
     "Predict: who pulls in a Dice loss?",
     "Do this before you run the notebook. A network is undecided everywhere, and 2 % of the pixels are foreground. In "
     "a mean cross-entropy these make 2 % of the gradient. Which share of the gradient of a Dice loss comes from them, "
-    "in "
-    "percent?\n\n"
+    "in percent?\n\n"
     "Dice counts overlap relative to the size of the organ.",
     measured='100 * pull.query("loss == \'Dice loss\' and 0.015 < foreground < 0.025")["pull"].item()',
     close=5,
@@ -144,8 +143,7 @@ effect = Question(
     "an_effect_of_your_own",
     "Change and explain: an effect of your own",
     "Change one parameter of lab 1 and run it beside its default (`labkit run 01`, `labkit run 01 -p NAME VALUE`); "
-    "then "
-    "run this notebook again and read the effect with its interval.\n\n"
+    "then run this notebook again and read the effect with its interval.\n\n"
     "Say what you changed, what it did, and whether an effect of a tenth of that size would have been found.",
     least=120,
 )

@@ -194,8 +194,7 @@ ink = Question(
     "coloured_ink",
     "Change and explain: ink of any colour",
     'With `ink = "colour"` a digit may have the colour of the photo beneath it. Write down which of the two scores '
-    "will "
-    "fall more, the digit's or the photo's. Then change the parameter and run the notebook again.\n\n"
+    "will fall more, the digit's or the photo's. Then change the parameter and run the notebook again.\n\n"
     "Say what happened to each score and to the mask, and explain it by what an edge is to the network.",
     least=120,
 )
