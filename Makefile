@@ -14,7 +14,7 @@ lab: .venv/installed  ## run every notebook with its quick parameters, results i
 	@$(BIN)/labkit report
 
 test: .venv/installed  ## run the tests, two at a time
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 jupyter: .venv/installed  ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks

@@ -119,6 +119,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     report()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: with two files at work at a time, none of them is left to the end."""
+    longest = ("test_faults", "test_notebooks", "test_sweep", "test_notebooks_analysis", "test_notebooks_pairs")
+    places = {name: place for place, name in enumerate(longest)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(longest)))
+
+
 def parted(svg: bytes) -> tuple[str, np.ndarray]:
     """An SVG file without its numbers, and those; names of clip paths, which are made of numbers, left out."""
     text, number = re.sub(r"\bp[0-9a-f]{10}\b", "clip", svg.decode("utf-8")), r"-?\d+(?:\.\d+)?"
