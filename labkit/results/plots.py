@@ -4,7 +4,7 @@ What else a figure needs are keyword options that JSON can hold, so that a figur
 table and options, and drawn again from them (``figures``). Cells of a table may be pictures: uint8 or bool arrays.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -128,10 +128,15 @@ def plot_paired_bars(table: pd.DataFrame, *, title: str, ylabel: str, ax: Axes |
 def plot_images(table: pd.DataFrame, *, title: str, columns: int = 8) -> Figure:
     """A grid of pictures: columns ``image``, (H, W) or (H, W, 3) uint8, and ``title``."""
     figure, places = grid(len(table), columns, title=title, side=1.15)
+    draw_images(places, table)
+    return figure
+
+
+def draw_images(places: Iterable[Axes], table: pd.DataFrame) -> None:
+    """The pictures of ``plot_images``, one into each of ``places``."""
     for ax, row in zip(places, table.itertuples(), strict=False):
         ax.imshow(row.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(row.title, fontsize="small", loc="center")
-    return figure
 
 
 def plot_feature_maps(maps: pd.DataFrame) -> Figure:
