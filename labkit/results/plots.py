@@ -64,19 +64,20 @@ def plot_curve(history: pd.DataFrame, *, name: str, chosen: int | None = None, a
     return ax
 
 
-def draw_running(ax: Axes, running: pd.DataFrame, history: pd.DataFrame, name: str, epochs: int) -> None:
-    """``plot_curve`` of a training under way, out of so many ``epochs``, with the means of each epoch so far.
+def draw_running(ax: Axes, running: pd.DataFrame, history: pd.DataFrame, name: str) -> None:
+    """``plot_curve`` of a training under way, with the means of each epoch so far.
 
-    ``running`` has ``name`` by ``epoch``, which is a fraction within the epoch; both tables may be empty.
+    ``running`` has ``name`` by ``epoch``, which is a fraction within the epoch; ``history`` may be empty.
     """
     if len(history):
         plot_curve(history, name=name, ax=ax)
-    if len(running):
-        for i, (_, part) in enumerate(running.groupby(np.ceil(running["epoch"]))):
-            ax.plot(part["epoch"], part[name], color=GREY, lw=1, label="training, epoch so far" if i == 0 else None)
-    ax.set(xlabel="epoch", ylabel=name_of(name), xlim=(0, epochs + 0.5))
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend()
+    else:
+        ax.set(xlabel="epoch", ylabel=name_of(name), title="The first epoch")
+    ax.plot([], [], color=GREY, lw=1, label="training, epoch so far")
+    for _, part in running.groupby(np.ceil(running["epoch"])):
+        ax.plot(part["epoch"], part[name], color=GREY, lw=1)
+    ax.set_xlim(0, len(history) + 1)
+    ax.legend()
 
 
 def plot_history(history: pd.DataFrame, *, metric: str, chosen: int | None = None) -> Figure:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from ipywidgets import Dropdown, FloatSlider, IntSlider, ToggleButtons
+from ipywidgets import Dropdown, FloatSlider, IntSlider, SelectMultiple, ToggleButtons
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -16,8 +16,9 @@ from labkit.labs.segmentation import Data
 from labkit.results.masks import draw_case
 from labkit.results.picture_tables import in_grey, pictures
 from labkit.results.plots import draw_images
+from labkit.results.run_plots import draw_learning_curves, literal
 from labkit.training.metrics import dice_of, pixel_counts
-from labkit.widgets.explorer import WIDE, Explorer
+from labkit.widgets.explorer import WIDE, Explorer, places
 from labkit.widgets.frontend import offered
 
 VIEWS = {"error": "error", "true mask": "true", "predicted mask": "predicted"}
@@ -29,6 +30,7 @@ COLOURS = {
 PAGE, ROW = 16, 8  # images on a page of the prediction browser, and in a row of it
 ORDERS = {"highest loss first": ("loss", False), "lowest loss first": ("loss", True), "as in the data": ("sample", True)}
 ANY = "any class"
+MOST = 6  # runs that are chosen at first: so many line styles differ
 
 
 @offered
@@ -86,10 +88,7 @@ def predictions(per_image: pd.DataFrame, split: Split, class_names: Sequence[str
         if len(rows):
             images = pictures(split.subset(rows.index.to_numpy(copy=True)).images)
             titles = [f"{row.true} →\n{row.predicted} ({row.loss:.2f})" for row in rows.itertuples()]
-            places = figure.subplots(PAGE // ROW, ROW).flat
-            for ax in places:
-                ax.set_axis_off()
-            draw_images(places, pd.DataFrame({"image": images, "title": titles}))
+            draw_images(places(figure, PAGE // ROW, ROW), pd.DataFrame({"image": images, "title": titles}))
         mistakes = int((~found["correct"]).sum())
         shown = f"images {start + 1} to {start + len(rows)} of {len(found):,}" if len(rows) else "no such image"
         return f"{shown[0].upper()}{shown[1:]}, {mistakes:,} of them mistakes. True class → answer (loss in nats)."
@@ -101,7 +100,7 @@ def predictions(per_image: pd.DataFrame, split: Split, class_names: Sequence[str
         "said": Dropdown(options=names, description="answer", **WIDE),
         "page": IntSlider(1, 1, max(1, -(-len(per_image) // PAGE)), description="page", **WIDE),
     }
-    return Explorer(draw, controls, (8.0, 3.2))
+    return Explorer(draw, controls, (8.0, 2.9))
 
 
 def chosen(per_image: pd.DataFrame, order: tuple[str, bool], true: str, said: str) -> pd.DataFrame:
@@ -111,3 +110,31 @@ def chosen(per_image: pd.DataFrame, order: tuple[str, bool], true: str, said: st
         keep &= (per_image[column] == name) | (name == ANY)
     column, ascending = order
     return per_image[keep].sort_values(column, ascending=ascending, kind="stable")
+
+
+@offered
+def runs(curves: pd.DataFrame) -> Explorer:
+    """Validation scores of chosen runs on the same axes; ``curves`` is the table of ``run_tables.curves``."""
+    panels = list(curves["panel"].unique())
+
+    def draw(figure: Figure, panel: str, names: tuple[str, ...], x: str) -> str:
+        part = curves[curves["panel"] == panel]
+        labels = list(part["label"].unique())
+        if list(controls["names"].options) != labels:  # another lab was chosen
+            controls["names"].options, controls["names"].value = labels, labels[:MOST]
+        part = part[part["label"].isin(controls["names"].value)].reset_index(drop=True)
+        if part.empty:
+            return "Choose a run; several with Ctrl or Shift."
+        ax = figure.add_subplot(title=literal(panel))
+        draw_learning_curves(ax, part, x)
+        figure.legend(loc="outside lower left", fontsize="x-small")
+        best = part.loc[part.groupby("label", sort=False)["score"].idxmax()]
+        return "; ".join(f"{row.label}: best {row.score:.3f} in epoch {row.epoch}" for row in best.itertuples()) + "."
+
+    wide = {"style": WIDE["style"], "layout": {"width": "40em"}}
+    controls = {
+        "panel": Dropdown(options=panels, description="lab and data", **wide),
+        "names": SelectMultiple(options=[], description="runs", rows=8, **wide),
+        "x": ToggleButtons(options=["epoch", "seconds"], description="against", style={"description_width": "8em"}),
+    }
+    return Explorer(draw, controls, (6.0, 4.2))

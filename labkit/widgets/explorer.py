@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from ipywidgets import HTML, HBox, Layout, VBox
 from ipywidgets.widgets.valuewidget import ValueWidget
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -48,6 +49,14 @@ class Explorer:
             self.view.value = f"<p>{html.escape(str(error))}</p>"
             return
         self.view.value = as_html(figure, sentence)
+
+
+def places(figure: Figure, rows: int, columns: int) -> list[Axes]:
+    """Empty places for pictures, row by row."""
+    made = list(figure.subplots(rows, columns).flat)
+    for ax in made:
+        ax.set_axis_off()
+    return made
 
 
 def as_html(figure: Figure, sentence: str) -> str:

@@ -76,7 +76,8 @@ class Live(Observer):
     def on_begin(self, state: State, steps: int) -> None:
         """Show what an earlier session has left."""
         self.history = list(state.history)
-        self.draw()
+        if self.history:
+            self.draw()
 
     def on_step(self, state: State, steps: int) -> None:
         """Note the means of the epoch so far, and draw them if it is time to."""
@@ -93,9 +94,10 @@ class Live(Observer):
     def draw(self) -> None:
         """Draw what is known by now."""
         began, figure = time.monotonic(), Figure((9.0, 3.0), layout="constrained")
-        running = pd.DataFrame(self.running[:: max(1, len(self.running) // POINTS)])
+        shown = self.running[:: max(1, len(self.running) // POINTS)]
+        running = pd.DataFrame(shown, columns=["epoch", "loss", self.metric])
         for ax, name in zip(figure.subplots(1, 2), ("loss", self.metric), strict=True):
-            draw_running(ax, running, pd.DataFrame(self.history), name, self.epochs)
+            draw_running(ax, running, pd.DataFrame(self.history), name)
         self.view.value = as_html(figure, self.sentence())
         self.drawn = time.monotonic()
         self.cost = self.drawn - began
