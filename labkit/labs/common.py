@@ -161,8 +161,8 @@ def train(
 ) -> pd.DataFrame:
     """``fit`` with a progress bar, the run folder and TensorBoard (if asked for) looking on; the history as a table.
 
-    ``watch`` looks on as well. ``beside`` names a second training of the same run, which gets a folder of its own in the run's. ``picture`` draws
-    what TensorBoard shows after each epoch, (H, W, 3) uint8.
+    ``watch`` looks on as well. ``beside`` names a second training of the same run, which gets a folder of its own in
+    the run's. ``picture`` draws what TensorBoard shows after each epoch, (H, W, 3) uint8.
     """
     run.go_on()
     place = run.beside(beside) if beside else run

@@ -28,7 +28,11 @@ COLOURS = {
     "predicted": "Red: the predicted mask.",
 }
 PAGE, ROW = 16, 8  # images on a page of the prediction browser, and in a row of it
-ORDERS = {"highest loss first": ("loss", False), "lowest loss first": ("loss", True), "as in the data": ("sample", True)}
+ORDERS = {
+    "highest loss first": ("loss", False),
+    "lowest loss first": ("loss", True),
+    "as in the data": ("sample", True),
+}
 ANY = "any class"
 MOST = 6  # runs that are chosen at first: so many line styles differ
 

@@ -1,13 +1,12 @@
 """Loss and metric while a network trains, and a button that stops it in order.
 
-While a cell trains, the kernel's main thread hears nothing: what a button says is handled after the cell, and so it is
-in JupyterLab too, for a button that a cell has made (ipykernel 7.4; tried). But every message to the kernel first
-passes a thread that hands it on, and that asks the button's own channel (its comm) where the message is to go. There
-the click is seen. It does what the front end's square button does, and nothing else: an interrupt, which the training
-reads between two steps (``labkit.training.interrupt``). No event loop within the event loop, no polling, and nothing
-but the click is taken out of turn. Where that thread does not ask (ipykernel before 7.4), the click arrives in JupyterLab
-by a thread of the front end's own, and elsewhere after the cell, when there is nothing to stop: the square button then
-remains.
+While a cell trains, the kernel's main thread hears nothing: a click is handled after the cell, in JupyterLab too if a
+cell has made the button (ipykernel 7.4; tried). But every message to the kernel first passes a thread that hands it on,
+and that thread asks the button's own channel (its comm) where to: there the click is seen. It does what the square
+button does and nothing else, an interrupt, which the training reads between two steps (``training.interrupt``): no event
+loop within the event loop, no polling, and nothing but the click is taken out of turn. Where that thread does not ask
+(ipykernel before 7.4), the click comes in JupyterLab by a thread of the front end's own, and elsewhere after the cell,
+when there is nothing to stop: the square button remains.
 """
 
 import os
