@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from ipywidgets import Dropdown, FloatSlider, IntSlider, SelectMultiple, ToggleButtons
+from ipywidgets import Dropdown, FloatSlider, IntSlider, SelectMultiple
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -64,7 +64,7 @@ def masks(data: Data, maps: Tensor, each: str) -> Explorer:
     controls = {
         "place": IntSlider((last + 1) // 2, 1, last, description=each, **WIDE),
         "threshold": FloatSlider(0.5, min=0.01, max=0.99, step=0.01, description="threshold", **WIDE),
-        "view": ToggleButtons(options=VIEWS, description="view", style={"description_width": "8em"}),
+        "view": Dropdown(options=VIEWS, description="view", **WIDE),
         "opacity": FloatSlider(0.6, min=0, max=1, step=0.05, description="opacity", **WIDE),
     }
     return Explorer(draw, controls, (4.5, 4.5))
@@ -139,6 +139,6 @@ def runs(curves: pd.DataFrame) -> Explorer:
     controls = {
         "panel": Dropdown(options=panels, description="lab and data", **wide),
         "names": SelectMultiple(options=[], description="runs", rows=8, **wide),
-        "x": ToggleButtons(options=["epoch", "seconds"], description="against", style={"description_width": "8em"}),
+        "x": Dropdown(options=["epoch", "seconds"], description="against", **WIDE),
     }
     return Explorer(draw, controls, (6.0, 4.2))

@@ -16,7 +16,7 @@ from PIL import Image
 from labkit.errors import RequestError
 
 SHOWN, SHARP = 100, 150  # dots per inch on the screen, and in the picture, for screens with small dots
-WIDE = {"style": {"description_width": "8em"}, "layout": Layout(width="26em")}  # of a control
+WIDE = {"style": {"description_width": "10em"}, "layout": Layout(width="28em")}  # of a control
 
 
 class Explorer:
@@ -33,7 +33,7 @@ class Explorer:
     ):
         """``controls`` by the names that ``draw`` gives their values; ``size`` of the figure in inches."""
         self.draw, self.controls, self.size = draw, dict(controls), size
-        self.view = HTML()
+        self.view = HTML(layout=Layout(width=f"{SHOWN * size[0]:.0f}px"))
         for control in self.controls.values():
             control.observe(self.redraw, names="value")
         panel = VBox(list(self.controls.values()), layout=Layout(flex="0 0 auto"))
