@@ -92,7 +92,7 @@ class Live(Observer):
 
     def draw(self) -> None:
         """Draw what is known by now."""
-        began, figure = time.monotonic(), Figure((9.0, 3.0), layout="constrained")
+        began, figure = time.monotonic(), Figure((8.0, 2.9), layout="constrained")
         shown = self.running[:: max(1, len(self.running) // POINTS)]
         running = pd.DataFrame(shown, columns=["epoch", "loss", self.metric])
         for ax, name in zip(figure.subplots(1, 2), ("loss", self.metric), strict=True):
