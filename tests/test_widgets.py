@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import torch
 from conftest import params_of
 from examples import run_curves
-from ipywidgets import Widget
+from ipywidgets import IntSlider, Widget
 from jupyter_client.manager import start_new_kernel
 from matplotlib.figure import Figure
 from PIL import Image
@@ -198,6 +199,29 @@ def test_what_cannot_be_drawn_is_said(digits: tuple[Any, Any, pd.DataFrame]) -> 
     explorer.controls["warmup_epochs"].max = 5000
     explorer.controls["warmup_epochs"].value = 4000
     assert re.fullmatch(r"<p>Parameter .*warmup_epochs.* must be .*</p>", explorer.view.value)
+
+
+def test_the_picture_is_that_of_the_last_values_though_two_threads_call() -> None:
+    begun, finish = threading.Event(), threading.Event()
+
+    def draw(figure: Figure, first: int, second: int) -> str:
+        if (first, second) == (1, 0):
+            begun.set()
+            finish.wait(10)
+        return f"{first} {second}"
+
+    explorer = Explorer(draw, {"first": IntSlider(0), "second": IntSlider(0)})
+    threads = [
+        threading.Thread(target=setattr, args=(explorer.controls[name], "value", 1)) for name in ("first", "second")
+    ]
+    threads[0].start()
+    assert begun.wait(10)
+    threads[1].start()
+    threads[1].join(0.5)
+    finish.set()
+    for thread in threads:
+        thread.join(10)
+    assert sentence(explorer) == "1 1"
 
 
 def test_every_control_is_named(liver: tuple[Any, torch.Tensor], digits: tuple[Any, Any, pd.DataFrame]) -> None:

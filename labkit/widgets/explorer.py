@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import threading
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -17,6 +18,7 @@ from labkit.errors import RequestError
 
 SHOWN, SHARP = 100, 150  # dots per inch on the screen, and in the picture, for screens with small dots
 WIDE = {"style": {"description_width": "10em"}, "layout": Layout(width="28em")}  # of a control
+ONE_AT_A_TIME = threading.RLock()  # to draw may set a control, which draws
 
 
 class Explorer:
@@ -24,8 +26,9 @@ class Explorer:
 
     ``draw(figure, **values)`` draws on an empty figure and returns the sentence, which also describes the picture to
     those who cannot see it. Both are one HTML widget: they change at once, and nothing piles up below the cell.
-    Figures are made without pyplot, whose list of figures belongs to the cell that may run at the same time: some
-    front ends call back in a thread of their own.
+    JupyterLab and ipykernel 7 call back in the main thread or in one of their own, whichever comes. So figures are made
+    without pyplot, whose list of figures belongs to the cell that may run at the same time; and one is drawn at a time,
+    from the values as they then are, or the older of two pictures might be shown last.
     """
 
     def __init__(
@@ -42,13 +45,13 @@ class Explorer:
 
     def redraw(self, change: object = None) -> None:
         """Draw what the controls say now; what cannot be drawn is said instead."""
-        figure = Figure(self.size, layout="constrained")
-        try:
-            sentence = self.draw(figure, **{name: control.value for name, control in self.controls.items()})
-        except RequestError as error:
-            self.view.value = f"<p>{html.escape(str(error))}</p>"
-            return
-        self.view.value = as_html(figure, sentence)
+        with ONE_AT_A_TIME:
+            figure = Figure(self.size, layout="constrained")
+            try:
+                sentence = self.draw(figure, **{name: control.value for name, control in self.controls.items()})
+                self.view.value = as_html(figure, sentence)
+            except RequestError as error:
+                self.view.value = f"<p>{html.escape(str(error))}</p>"
 
 
 def places(figure: Figure, rows: int, columns: int) -> list[Axes]:
