@@ -254,7 +254,9 @@ class Kernel:
         metadata = {} if cell is None else {"cellId": cell}
         asked = session.msg("execute_request", content, metadata=metadata)
         self.client.shell_channel.send(asked)
+        end = time.monotonic() + 90
         while not messages or messages[-1]["content"].get("execution_state") != "idle":
+            assert time.monotonic() < end, "the cell does not end"
             message = self.client.get_iopub_msg(timeout=60)
             if message["parent_header"].get("msg_id") == asked["header"]["msg_id"]:
                 messages.append(message)

@@ -5,8 +5,8 @@ cell has made the button (ipykernel 7.4; tried). But every message to the kernel
 and that thread asks the button's own channel (its comm) where to: there the click is seen. It does what the square
 button does and nothing else, an interrupt, which the training reads between two steps (``training.interrupt``): no
 event loop within the event loop, no polling, and nothing but the click is taken out of turn. Where that thread does not
-ask (ipykernel before 7.4), the click comes in JupyterLab by a thread of the front end's own, and elsewhere after the
-cell, when there is nothing to stop: the square button remains.
+ask (ipykernel before 7.4; not tried), JupyterLab has the click handled in another thread, which does the same; other
+front ends have it handled after the cell, when there is nothing to stop: the square button remains.
 """
 
 import os
