@@ -17,7 +17,8 @@ from PIL import Image
 from labkit.errors import RequestError
 
 SHOWN, SHARP = 100, 150  # dots per inch on the screen, and in the picture, for screens with small dots
-WIDE = {"style": {"description_width": "10em"}, "layout": Layout(width="28em")}  # of a control
+# of a control; a Layout of ipywidgets would be a widget itself, made when this is imported, seen or not
+WIDE = {"style": {"description_width": "10em"}, "layout": {"width": "28em"}}
 ONE_AT_A_TIME = threading.RLock()  # to draw may set a control, which draws
 
 
