@@ -148,6 +148,15 @@ def check_figures(folder: Path) -> list[str]:
     return drawn
 
 
+def check_no_widgets(folder: Path) -> None:
+    """No widget, nor what stands for one, is in the executed notebook of a run, nor what it would have printed."""
+    notebook = json.loads((folder / "notebook.ipynb").read_text("utf-8"))
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    assert outputs
+    assert not re.search(r"jupyter\.widget|VBox|HBox|A widget was here|Stop training", json.dumps(outputs))
+    assert "widgets" not in notebook["metadata"]
+
+
 def check_exercises(folder: Path) -> None:
     """The exercises of a run whose student has filled in nothing: each was looked at and is not attempted."""
     kept = json.loads((folder / "exercises.json").read_text("utf-8"))["exercises"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DEFAULTS, NOTEBOOK, TINY, check_exercises, check_figures, write_idx
+from conftest import DEFAULTS, NOTEBOOK, TINY, check_exercises, check_figures, check_no_widgets, write_idx
 from jupyter_client.manager import start_new_kernel
 
 from labkit.data.mnist import LAYOUT
@@ -81,6 +81,7 @@ def test_the_run_folder_is_complete(done: tuple[Path, subprocess.CompletedProces
     assert manifest["status"] == "completed"
     assert manifest["data"]["kind"] == "sample"
     check_exercises(folder)
+    check_no_widgets(folder)
     assert manifest["data"]["counts"] == {"train": 120, "validation": 30, "test": 150}
     assert manifest["parameters"]["epochs"] == 2
     assert re.fullmatch(r"quick-seed0-[0-9a-f]{8}", folder.name)

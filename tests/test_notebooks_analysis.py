@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pdfua
 import pytest
-from conftest import TINY, check_exercises, check_figures
+from conftest import TINY, check_exercises, check_figures, check_no_widgets
 from test_notebooks import environment, run
 
 from labkit.paths import project_root
@@ -51,6 +51,7 @@ def test_the_analysis_shows_the_runs_and_names_the_failed_one(
     assert {"curves", "cost_score", "gaps", "scores", "speed", "pull"} <= names
     assert set(check_figures(folder)) == names
     check_exercises(folder)
+    check_no_widgets(folder)
     cells = json.loads((folder / "notebook.ipynb").read_text("utf-8"))["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output["output_type"] in ("error", "stream")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import check_exercises, check_figures
+from conftest import check_exercises, check_figures, check_no_widgets
 from PIL import Image
 from segments import LIVER_NOTEBOOK, PETS_NOTEBOOK, TINY_LIVER, TINY_PETS, write_liver, write_pets
 
@@ -52,6 +52,7 @@ def test_the_run_folder_is_complete(done: tuple[str, Path, str]) -> None:
     assert (manifest["status"], manifest["data"]["kind"]) == ("completed", "sample")
     assert set(manifest["preprocessing"]) == {"channels", "size", "mean", "std"}
     check_exercises(folder)
+    check_no_widgets(folder)
     results = json.loads((folder / "results.json").read_text("utf-8"))
     assert {"dice", "iou", "pixel_accuracy", "precision", "recall", "hausdorff95", "loss", "dice_pooled"} <= set(
         results

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from conftest import check_exercises, check_figures
+from conftest import check_exercises, check_figures, check_no_widgets
 from PIL import Image
 from test_notebooks_masks import labkit, only_run, options
 
@@ -40,6 +40,7 @@ def test_the_run_folder_is_complete(done: tuple[str, Path]) -> None:
     assert (manifest["status"], manifest["data"]["kind"]) == ("completed", "sample")
     assert len(manifest["data"]["class_names"]) == {"04": 10, "05": 20}[number]
     check_exercises(folder)
+    check_no_widgets(folder)
     results = json.loads((folder / "results.json").read_text("utf-8"))
     per_image = pd.read_csv(folder / "per_image.csv")
     metric, column = {"04": ("accuracy", "correct"), "05": ("pixel_accuracy", "pixel_accuracy")}[number]

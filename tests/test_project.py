@@ -14,7 +14,15 @@ from labkit.results.machine import STUDENT
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-LAYERS = [("data", "models"), ("training", "results"), ("labs",), ("exercises",), ("running",), ("report",), ("cli",)]
+LAYERS = [
+    ("data", "models"),
+    ("training", "results"),
+    ("labs",),
+    ("exercises", "widgets"),
+    ("running",),
+    ("report",),
+    ("cli",),
+]
 SECTIONS = ["Setup", "Parameters", "Data", "Model", "Train", "Evaluate", "Inspect", "Reported", "Export", "Exercises"]
 
 

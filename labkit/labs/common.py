@@ -1,6 +1,6 @@
 """What the labs share: from parameters to a recipe, and to an open run folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from labkit.training.loop import PerImage, Recipe, fit
 from labkit.training.optim import Schedule, make_optimiser, make_schedule
 from labkit.training.precision import Precision, choose_device, choose_precision
 from labkit.training.progress import Progress, TensorBoard
+from labkit.training.resume import Observer
 from labkit.training.stopping import Stop, either, never, patience
 from labkit.untrusted import LARGEST_YAML, file_in, read_yaml
 
@@ -156,11 +157,12 @@ def train(
     *,
     beside: str = "",
     picture: Callable[[], np.ndarray] | None = None,
+    watch: Sequence[Observer] = (),
 ) -> pd.DataFrame:
     """``fit`` with a progress bar, the run folder and TensorBoard (if asked for) looking on; the history as a table.
 
-    ``beside`` names a second training of the same run, which gets a folder of its own in the run's. ``picture`` draws
-    what TensorBoard shows after each epoch, (H, W, 3) uint8.
+    ``watch`` looks on as well. ``beside`` names a second training of the same run, which gets a folder of its own in
+    the run's. ``picture`` draws what TensorBoard shows after each epoch, (H, W, 3) uint8.
     """
     run.go_on()
     place = run.beside(beside) if beside else run
@@ -169,6 +171,6 @@ def train(
     recipe = replace(recipe, identity=params.identity() | {"data": run.manifest["data"]["fingerprint"]})
     progress = Progress(params.epochs, recipe.metric_name, run.note_progress)
     boards = [TensorBoard(run.folder / "tensorboard" / beside, picture)] if params.tensorboard else []
-    history = fit(model, train, val, recipe, place.checkpoints, [progress, place, *boards])
+    history = fit(model, train, val, recipe, place.checkpoints, [progress, place, *boards, *watch])
     progress.close(history)
     return pd.DataFrame(history)

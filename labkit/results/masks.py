@@ -51,11 +51,30 @@ def outline(ax: Axes, mask: np.ndarray, colour: str, style: str = "-") -> None:
         ax.contour(mask, levels=[0.5], colors=[colour], linestyles=[style], linewidths=1.2)
 
 
-def fill(ax: Axes, mask: np.ndarray, colour: str) -> None:
-    """Cover a mask (H, W) bool with a colour that lets the image through."""
+def fill(ax: Axes, mask: np.ndarray, colour: str, opacity: float = 0.6) -> None:
+    """Cover a mask (H, W) bool with a colour that lets the image through; ``opacity`` 1 hides it, 0 is no cover."""
     cover = np.zeros((*mask.shape, 4))
-    cover[mask] = (*to_rgb(colour), 0.6)
+    cover[mask] = (*to_rgb(colour), opacity)
     ax.imshow(cover, interpolation="nearest")
+
+
+def draw_case(
+    ax: Axes, image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, *, view: str = "error", opacity: float = 0.6
+) -> None:
+    """One image (H, W) uint8 with its masks (H, W) bool.
+
+    ``view`` is ``true`` or ``predicted`` for one mask, filled; or ``error``: both outlines, filled what was missed and
+    what is false.
+    """
+    show(ax, image)
+    if view != "predicted":
+        fill(ax, truth if view == "true" else truth & ~predicted, TRUE, opacity)
+    if view != "true":
+        fill(ax, predicted if view == "predicted" else predicted & ~truth, PREDICTED, opacity)
+    if view != "predicted":
+        outline(ax, truth, TRUE)
+    if view != "true":
+        outline(ax, predicted, PREDICTED, "--")
 
 
 def plot_outlines(table: pd.DataFrame, *, title: str, columns: int = 6) -> Figure:
@@ -76,11 +95,7 @@ def plot_overlays(table: pd.DataFrame, *, title: str) -> Figure:
     columns = int(table["case"].value_counts().max())
     figure, places = grid(len(table), columns, title=title, side=2.3, legend=LEGEND)
     for ax, row in zip(places, table.itertuples(), strict=False):
-        show(ax, row.image)
-        fill(ax, row.truth & ~row.predicted, TRUE)
-        fill(ax, row.predicted & ~row.truth, PREDICTED)
-        outline(ax, row.truth, TRUE)
-        outline(ax, row.predicted, PREDICTED, "--")
+        draw_case(ax, row.image, row.truth, row.predicted)
         ax.set_title(row.title, fontsize="small", loc="center")
     return figure
 

@@ -4,7 +4,7 @@ What else a figure needs are keyword options that JSON can hold, so that a figur
 table and options, and drawn again from them (``figures``). Cells of a table may be pictures: uint8 or bool arrays.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -62,6 +62,22 @@ def plot_curve(history: pd.DataFrame, *, name: str, chosen: int | None = None, a
         _plain_log_ticks(ax.yaxis)
     ax.legend()
     return ax
+
+
+def draw_running(ax: Axes, running: pd.DataFrame, history: pd.DataFrame, name: str) -> None:
+    """``plot_curve`` of a training under way, with the means of each epoch so far.
+
+    ``running`` has ``name`` by ``epoch``, which is a fraction within the epoch; ``history`` may be empty.
+    """
+    if len(history):
+        plot_curve(history, name=name, ax=ax)
+    else:
+        ax.set(xlabel="epoch", ylabel=name_of(name), title="The first epoch")
+    ax.plot([], [], color=GREY, lw=1, label="training, epoch so far")
+    for _, part in running.groupby(np.ceil(running["epoch"])):
+        ax.plot(part["epoch"], part[name], color=GREY, lw=1)
+    ax.set_xlim(0, len(history) + 1)
+    ax.legend()
 
 
 def plot_history(history: pd.DataFrame, *, metric: str, chosen: int | None = None) -> Figure:
@@ -128,10 +144,15 @@ def plot_paired_bars(table: pd.DataFrame, *, title: str, ylabel: str, ax: Axes |
 def plot_images(table: pd.DataFrame, *, title: str, columns: int = 8) -> Figure:
     """A grid of pictures: columns ``image``, (H, W) or (H, W, 3) uint8, and ``title``."""
     figure, places = grid(len(table), columns, title=title, side=1.15)
+    draw_images(places, table)
+    return figure
+
+
+def draw_images(places: Iterable[Axes], table: pd.DataFrame) -> None:
+    """The pictures of ``plot_images``, one into each of ``places``."""
     for ax, row in zip(places, table.itertuples(), strict=False):
         ax.imshow(row.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(row.title, fontsize="small", loc="center")
-    return figure
 
 
 def plot_feature_maps(maps: pd.DataFrame) -> Figure:

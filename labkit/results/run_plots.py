@@ -56,15 +56,20 @@ def plot_learning_curves(table: pd.DataFrame, *, x: str = "epoch") -> Figure:
     """Validation score of several runs by ``x``: columns panel, label, metric, score, and epoch or seconds."""
     figure, parts = panels_of(table)
     for ax, part in parts:
-        for i, (label, run) in enumerate(part.groupby("label", sort=False)):
-            look = LINES[i % len(LINES)]
-            ax.plot(run[x], run["score"], **look, markevery=max(1, len(run) // 10), label=in_legend(label))
-        ax.set(xlabel="seconds of training" if x == "seconds" else x)
-        ax.set_ylabel(f"validation {name_of(part['metric'].iloc[0])}")
-        if x == "epoch":
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        draw_learning_curves(ax, part, x)
         legend_under(ax)
     return figure
+
+
+def draw_learning_curves(ax: Axes, part: pd.DataFrame, x: str) -> None:
+    """The curves of one panel of ``plot_learning_curves``, without their legend."""
+    for i, (label, run) in enumerate(part.groupby("label", sort=False)):
+        look = LINES[i % len(LINES)]
+        ax.plot(run[x], run["score"], **look, markevery=max(1, len(run) // 10), label=in_legend(label))
+    ax.set(xlabel="seconds of training" if x == "seconds" else x)
+    ax.set_ylabel(f"validation {name_of(part['metric'].iloc[0])}")
+    if x == "epoch":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def rows_of_names(count: int, extra: float) -> Axes:
