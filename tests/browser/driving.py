@@ -47,7 +47,7 @@ class Lab:
             )
             item.hover() if i < len(names) else item.click()
 
-    def run_all(self, wait: float = 120) -> None:
+    def run_all(self, wait: float = 300) -> None:
         """Run All Cells, and wait up to so many seconds for the end; 0: do not wait."""
         before = self.page.locator(".jp-InputPrompt").all_text_contents()
         self.menu("Run", "Run All Cells")
@@ -55,11 +55,11 @@ class Lab:
         if wait:
             self.wait(wait)
 
-    def wait(self, seconds: float = 120) -> None:
+    def wait(self, seconds: float = 300) -> None:
         """Until no cell runs or waits to run."""
         self.page.wait_for_function(IDLE, timeout=1000 * seconds)
 
-    def wait_for_progress(self, seconds: float = 60) -> None:
+    def wait_for_progress(self, seconds: float = 180) -> None:
         """Until the bar of a training is neither empty nor full."""
         self.page.wait_for_function(UNDER_WAY, timeout=1000 * seconds)
 

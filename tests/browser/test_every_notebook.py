@@ -5,10 +5,10 @@ from driving import Lab, errors, figures
 
 SMALL = {
     "01": {"limit": 150, "image_size": 12, "epochs": 2, "batch_size": 8},
-    "02": {"limit": 0, "image_size": 32, "width": 4, "epochs": 4, "batch_size": 4},
+    "02": {"limit": 0, "image_size": 32, "width": 4, "epochs": 40, "batch_size": 4},
     "03": {"limit": 12, "image_size": 64, "width": 8, "epochs": 4, "batch_size": 2},
-    "04": {"limit": 200, "epochs": 4, "blocks": 2, "width": 4},
-    "05": {"limit": 200, "epochs": 4, "width": 4},
+    "04": {"limit": 200, "epochs": 10, "blocks": 2, "width": 4},
+    "05": {"limit": 300, "epochs": 12, "width": 4},
     "06": {"measure_side": 32},
 }
 
