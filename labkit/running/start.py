@@ -1,4 +1,4 @@
-"""What ``00_start_here`` shows: this machine, a picture of each lab, and where the data come from. It trains nothing."""
+"""What ``00_start_here`` shows: this machine, a picture of each lab, where data come from. It trains nothing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -65,7 +65,7 @@ def data_sets(root: str) -> pd.DataFrame:
     for name, facts in registry().items():
         rows.append(
             {
-                "data set": facts["name"],
+                "data set": facts["name"].split(",")[0],
                 "labs": USED_BY[name],
                 "here": _here(name, root),
                 "sample": SAMPLES[name],
@@ -79,7 +79,7 @@ def data_sets(root: str) -> pd.DataFrame:
 def _here(name: str, root: str) -> str:
     """What of a data set lies under the data root."""
     if not is_there(name, data_root(root)):
-        return "the sample"
+        return "no: the sample is taken"
     try:
         return FIND[name](data_root(root), "official", data_root_is_named(root)).name
     except LabError as error:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page
 from serving import Server
 
 READY = """cells => document.querySelectorAll('.jp-Cell').length === cells &&
@@ -42,8 +42,10 @@ class Lab:
         """Choose from the menus: ``menu("Run", "Run All Cells")``."""
         self.page.get_by_role("menuitem", name=names[0], exact=True).first.click()
         for i, name in enumerate(names[1:], 2):
-            item = self.page.locator(".lm-Menu:visible").last.get_by_role("menuitem").filter(
-                has=self.page.get_by_text(name, exact=True)
+            item = (
+                self.page.locator(".lm-Menu:visible")
+                .last.get_by_role("menuitem")
+                .filter(has=self.page.get_by_text(name, exact=True))
             )
             item.hover() if i < len(names) else item.click()
 
@@ -76,9 +78,11 @@ class Lab:
 
     def cell(self, text: str) -> Locator:
         """The first cell in whose code or prose ``text`` stands."""
-        return self.page.locator(".jp-Cell").filter(
-            has=self.page.locator(".jp-Cell-inputWrapper").filter(has_text=text)
-        ).first
+        return (
+            self.page.locator(".jp-Cell")
+            .filter(has=self.page.locator(".jp-Cell-inputWrapper").filter(has_text=text))
+            .first
+        )
 
     def show(self, cell: Locator) -> None:
         """Scroll to a cell."""
@@ -96,9 +100,8 @@ class Lab:
 
     def replace(self, cell: Locator, code: str, run: bool = True) -> None:
         """Put other code into a cell, by hand, and run it."""
-        editor = cell.locator(".cm-content")
-        editor.scroll_into_view_if_needed()
-        editor.click()
+        self.show(cell)
+        cell.locator(".cm-content").click()
         self.page.keyboard.press("ControlOrMeta+a")
         self.page.keyboard.insert_text(code)
         if run:
@@ -120,15 +123,17 @@ class Lab:
         """Keep a picture of the window."""
         self.page.screenshot(path=self.pictures / f"{name}.png")
 
-    def whole_picture(self, name: str) -> None:
-        """Keep a picture of the notebook from its first cell to its last."""
-        scrolled = self.page.locator(".jp-WindowedPanel-outer").first
-        size = self.page.viewport_size
-        for _ in range(2):  # what comes into view may grow
-            height = scrolled.evaluate("panel => panel.scrollHeight")
-            self.page.set_viewport_size({"width": size["width"], "height": min(height + 150, 32_000)})
-            self.page.wait_for_timeout(500)
-        self.picture(name)
+    def all_pictures(self, name: str) -> None:
+        """Keep pictures of the notebook from its first cell to its last: ``NAME-1.png`` and so on."""
+        size, panel = self.page.viewport_size, self.page.locator(".jp-WindowedPanel-outer").first
+        self.page.set_viewport_size({"width": size["width"], "height": 3000})  # JupyterLab draws what is in view
+        panel.evaluate("panel => panel.scrollTop = 0")
+        for number in range(1, 30):
+            self.page.wait_for_timeout(300)
+            self.picture(f"{name}-{number}")
+            if panel.evaluate("panel => (panel.scrollTop + 2 + panel.clientHeight >= panel.scrollHeight)"):
+                break
+            panel.evaluate("panel => panel.scrollTop += panel.clientHeight - 50")
         self.page.set_viewport_size(size)
 
 
@@ -142,6 +147,3 @@ def errors(notebook: dict[str, Any]) -> list[str]:
 def figures(notebook: dict[str, Any]) -> int:
     """How many pictures a saved notebook holds."""
     return sum("image/png" in o.get("data", {}) for cell in notebook["cells"] for o in cell.get("outputs", []))
-
-
-__all__ = ["Lab", "errors", "expect", "figures"]

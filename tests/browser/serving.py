@@ -68,7 +68,9 @@ class Server:
     def ask(self, method: str, path: str) -> Any:
         """What the server's REST interface answers."""
         headers = {"Authorization": f"token {self.token}"}
-        with urllib.request.urlopen(urllib.request.Request(f"{self.address}/{path}", None, headers, method=method)) as f:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{self.address}/{path}", None, headers, method=method)
+        ) as f:
             return json.loads(f.read() or "null")
 
     def end_kernels(self) -> None:

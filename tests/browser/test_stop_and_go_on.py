@@ -1,4 +1,4 @@
-"""The square button in the middle of a training, a new kernel, and the training goes on from the step it had reached."""
+"""The square button in the middle of a training, a new kernel, and it goes on from the step that it had reached."""
 
 import re
 

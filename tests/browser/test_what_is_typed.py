@@ -1,6 +1,7 @@
 """What a student types into a cell: a parameter that is not allowed, and an exercise, wrong at first."""
 
-from driving import Lab, expect
+from driving import Lab
+from playwright.sync_api import expect
 from test_every_notebook import SMALL
 
 WRONG = """def block(x, branch):
@@ -30,12 +31,13 @@ def test_an_exercise_answers(lab: Lab) -> None:
     lab.open("01", **SMALL["01"])
     lab.run_all()
     cell = lab.cell('check("residual_block"')
-    expect(cell.locator(".jp-OutputArea")).to_contain_text("Not attempted")
+    expect(cell.locator(".jp-OutputArea")).to_contain_text("○ not attempted")
     lab.replace(cell, WRONG)
     lab.show(cell)
     lab.picture("exercise-wrong")
+    expect(cell.locator(".jp-OutputArea")).to_contain_text("✗ not yet")
     expect(cell.locator(".jp-OutputArea")).to_contain_text("The ReLU comes before the addition")
     lab.replace(cell, WRONG.replace("x + torch.relu(branch(x))", "torch.relu(x + branch(x))"))
     lab.show(cell)
     lab.picture("exercise-right")
-    expect(cell.locator(".jp-OutputArea")).to_contain_text("Right")
+    expect(cell.locator(".jp-OutputArea")).to_contain_text("✓ right")
