@@ -1,6 +1,8 @@
 """The first notebook: executed without data and with damaged ones; what it says of a machine, and of data."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,6 @@ NOTEBOOK = project_root() / "notebooks" / "00_start_here.ipynb"
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """All outputs of the notebook, executed by plain papermill with no data but an MNIST file that is cut short."""
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("start")
     data = write_idx(folder / "data")
     (data / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03")
@@ -64,7 +63,7 @@ def test_what_is_amiss_comes_with_its_remedy_and_what_is_wrong_comes_first() -> 
     note, wrong = Finding("note", "It is old"), Finding("wrong", "It is broken", "mend it")
     said = start.remedies([Finding("good", "Fine"), note, wrong]).splitlines()
     assert said[-2:] == ["- **wrong**: It is broken. To mend it: mend it.", "- **note**: It is old."]
-    assert start.remedies([Finding("good", "Fine")]) == "**Nothing is wrong**: all 1 checks are good."
+    assert start.remedies([Finding("good", "Fine")]) == "**Nothing is wrong**: 1 checks, all good."
 
 
 def test_another_seed_draws_other_pictures() -> None:

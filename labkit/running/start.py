@@ -54,7 +54,7 @@ def remedies(findings: list[Finding]) -> str:
     """What the doctor finds amiss, as a list in Markdown; or that nothing is."""
     amiss = sorted((f for f in findings if f.grade != "good"), key=lambda finding: finding.grade != "wrong")
     if not amiss:
-        return f"**Nothing is wrong**: all {len(findings)} checks are good."
+        return f"**Nothing is wrong**: {len(findings)} checks, all good."
     said = [f"- **{f.grade}**: {f.what}{f'. To mend it: {f.remedy}' if f.remedy else ''}." for f in amiss]
     return "\n".join([f"{len(findings) - len(amiss)} checks are good. What else was found:", "", *said])
 

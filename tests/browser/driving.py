@@ -111,13 +111,9 @@ class Lab:
 
     def save(self) -> dict[str, Any]:
         """Save, and read the notebook back from the disk."""
-        saved = self.path.stat().st_mtime_ns
-        self.menu("File", "Save Notebook")
-        for _ in range(100):
-            if self.path.stat().st_mtime_ns != saved:
-                return json.loads(self.path.read_text("utf-8"))
-            self.page.wait_for_timeout(100)
-        raise AssertionError("the notebook was not saved")
+        with self.page.expect_response(lambda answer: answer.request.method == "PUT" and "/contents/" in answer.url):
+            self.menu("File", "Save Notebook")
+        return json.loads(self.path.read_text("utf-8"))
 
     def picture(self, name: str) -> None:
         """Keep a picture of the window."""
