@@ -1,6 +1,7 @@
 """A notebook in JupyterLab, as a student handles it: its menus, its cells, what they show, and a picture of it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,9 @@ class Lab:
     def menu(self, *names: str) -> None:
         """Choose from the menus: ``menu("Run", "Run All Cells")``."""
         self.page.get_by_role("menuitem", name=names[0], exact=True).first.click()
-        for i, name in enumerate(names[1:], 2):
-            item = (
-                self.page.locator(".lm-Menu:visible")
-                .last.get_by_role("menuitem")
-                .filter(has=self.page.get_by_text(name, exact=True))
-            )
-            item.hover() if i < len(names) else item.click()
+        for name in names[1:]:
+            label = self.page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{name}$"))
+            self.page.locator(".lm-Menu-item:visible", has=label).click()  # opens what lies below it, if there is any
 
     def run_all(self, wait: float = 300) -> None:
         """Run All Cells, and wait up to so many seconds for the end; 0: do not wait."""
