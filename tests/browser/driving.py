@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Download, Locator, Page
 from serving import Server
 
 READY = """cells => document.querySelectorAll('.jp-Cell').length === cells &&
@@ -70,7 +70,7 @@ class Lab:
     def restart(self) -> None:
         """Restart the kernel, and say yes to it."""
         self.menu("Kernel", "Restart Kernel…")
-        self.page.get_by_role("dialog").get_by_role("button", name="Restart").click()
+        self.page.get_by_role("dialog").get_by_role("button", name="Confirm Kernel Restart").click()
         self.page.wait_for_function(IDLE)
 
     def cell(self, text: str) -> Locator:
@@ -83,8 +83,9 @@ class Lab:
 
     def show(self, cell: Locator) -> None:
         """Scroll to a cell."""
-        cell.evaluate("cell => cell.scrollIntoView({block: 'center'})")
-        self.page.wait_for_timeout(300)
+        for _ in range(3):  # what comes into view on the way may change its height
+            cell.evaluate("cell => cell.scrollIntoView({block: 'center'})")
+            self.page.wait_for_timeout(300)
 
     def source(self, text: str) -> str:
         """The code of the first cell of the saved notebook that has ``text`` in it."""
@@ -111,6 +112,19 @@ class Lab:
         with self.page.expect_response(lambda answer: answer.request.method == "PUT" and "/contents/" in answer.url):
             self.menu("File", "Save Notebook")
         return json.loads(self.path.read_text("utf-8"))
+
+    def export(self, form: str, path: Path) -> None:
+        """Save and Export Notebook As ``form``, and keep at ``path`` what the browser downloads, from whatever tab."""
+        downloads: list[Download] = []
+        self.page.on("download", downloads.append)
+        self.page.context.on("page", lambda tab: tab.on("download", downloads.append))
+        self.menu("File", "Save and Export Notebook As", form)
+        self.page.get_by_role("dialog").get_by_role("button", name="Ok").click()
+        for _ in range(300):
+            if downloads:
+                return downloads[0].save_as(path)
+            self.page.wait_for_timeout(200)
+        raise AssertionError(f"no {form} was downloaded")
 
     def picture(self, name: str) -> None:
         """Keep a picture of the window."""

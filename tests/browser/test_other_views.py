@@ -10,9 +10,7 @@ def test_the_exported_page_has_every_figure_with_its_description(lab: Lab, tmp_p
     lab.open("01", **SMALL["01"])
     lab.run_all()
     saved = lab.save()
-    with lab.page.expect_download() as download:
-        lab.menu("File", "Save and Export Notebook As", "HTML")
-    download.value.save_as(tmp_path / "01.html")
+    lab.export("HTML", tmp_path / "01.html")
     lab.page.goto((tmp_path / "01.html").as_uri())
     lab.page.screenshot(path=lab.pictures / "exported.png", full_page=True)
     images = lab.page.locator(".jp-OutputArea-output img, .output_png img")

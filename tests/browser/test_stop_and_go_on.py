@@ -7,7 +7,7 @@ from driving import Lab
 from labkit.results.run import read_manifest
 from labkit.training.checkpoint import read_checkpoint
 
-LONG = {"limit": 300, "image_size": 12, "epochs": 12, "batch_size": 8, "seed": 7}
+LONG = {"limit": 150, "image_size": 12, "epochs": 4, "batch_size": 8, "seed": 7}
 
 
 def test_interrupt_restart_and_run_again(lab: Lab) -> None:

@@ -12,8 +12,8 @@ check("residual_block", block)"""
 
 def test_a_parameter_that_is_not_allowed_is_one_sentence(lab: Lab) -> None:
     lab.open("01", **SMALL["01"])
-    cell, before = lab.cell("# Parameters"), list(lab.server.runs.rglob("manifest.json"))
-    typed = lab.source("# Parameters").replace("epochs: int = 2", "epochs: int = 0")
+    cell, before = lab.cell("experiment: str ="), list(lab.server.runs.rglob("manifest.json"))
+    typed = lab.source("experiment: str =").replace("epochs: int = 2", "epochs: int = 0")
     lab.replace(cell, typed)
     lab.run_all()
     asked = lab.cell("lab.Parameters.from_notebook(")
