@@ -116,8 +116,8 @@ class Lab:
     def export(self, form: str, path: Path) -> None:
         """Save and Export Notebook As ``form``, and keep at ``path`` what the browser downloads, from whatever tab."""
         downloads: list[Download] = []
-        self.page.on("download", downloads.append)
-        self.page.context.on("page", lambda tab: tab.on("download", downloads.append))
+        self.page.on("download", lambda file: downloads.append(file))
+        self.page.context.on("page", lambda tab: tab.on("download", lambda file: downloads.append(file)))
         self.menu("File", "Save and Export Notebook As", form)
         self.page.get_by_role("dialog").get_by_role("button", name="Ok").click()
         for _ in range(300):
