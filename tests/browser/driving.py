@@ -94,7 +94,7 @@ class Lab:
 
     def said(self, cell: Locator) -> str:
         """The text of what a cell shows below itself."""
-        return "\n".join(cell.locator(".jp-OutputArea-output").all_inner_texts())
+        return "\n".join(cell.locator(".jp-OutputArea-output").all_text_contents())
 
     def replace(self, cell: Locator, code: str, run: bool = True) -> None:
         """Put other code into a cell, by hand, and run it."""
