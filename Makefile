@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install lab test jupyter lint clean
+.PHONY: help install lab test test-browser jupyter lint clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1	\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 21
 
 install: .venv/installed  ## make .venv with everything in it
 
@@ -16,8 +16,11 @@ lab: .venv/installed  ## run every notebook with its quick parameters, results i
 test: .venv/installed  ## run the tests, two at a time
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+test-browser: .venv/installed  ## run every notebook in JupyterLab and Chromium, by its menus and buttons
+	@$(BIN)/python -m pytest tests/browser
+
 jupyter: .venv/installed  ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab notebooks
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab notebooks  # so that its terminals know labkit
 
 lint: .venv/installed  ## check style of code and notebooks
 	@$(BIN)/ruff check labkit notebooks tests benchmarks
@@ -32,5 +35,5 @@ clean:  ## delete .venv and caches; runs/ and data/ are kept
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "labkit needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": make $(MAKECMDGOALS) PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (PyTorch is large: a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard,dev,browser]'
 	@touch $@

@@ -167,7 +167,7 @@ WRONG = [
     ("experiment", "../up", "up to 60 letters, digits"),
     ("model", "resnet19", "one of 'resnet18', 'resnet34', 'resnet50'"),
     ("seed", None, "'seed' is None, but must be a whole number from 0"),
-    ("zzz", 1, "no parameter 'zzz': this lab has experiment, seed"),
+    ("zzz", 1, "no parameter 'zzz': this notebook has experiment, seed"),
 ]
 
 

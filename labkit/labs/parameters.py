@@ -53,19 +53,10 @@ def switch(meaning: str) -> Any:
     return Annotated[bool, Field(description=meaning)]
 
 
-class Parameters(BaseModel):
-    """What every lab has; a lab adds its own by inheritance."""
+class Checked(BaseModel):
+    """The parameters of a notebook; each kind of notebook says by inheritance which it has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    experiment: text(
-        "names the run folder", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$", "up to 60 letters, digits, -, _ and ."
-    )
-    seed: whole(0, 2**31 - 1, "every random choice follows from it")
-    fresh: switch("start over instead of going on with an earlier run of the same parameters")
-
-    # Where data or runs lie and whether an earlier run is gone on with do not change what a run is.
-    NOT_IDENTITY: ClassVar = {"data_root", "source", "runs_root", "fresh", "anyway"}
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
@@ -92,7 +83,7 @@ class Parameters(BaseModel):
     @classmethod
     def _unknown(cls, name: str) -> str:
         near = difflib.get_close_matches(str(name), cls.model_fields, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"this lab has {', '.join(cls.model_fields)}."
+        hint = f"did you mean {near[0]!r}?" if near else f"this notebook has {', '.join(cls.model_fields)}."
         return f"There is no parameter {name!r}: {hint}"
 
     @classmethod
@@ -107,6 +98,19 @@ class Parameters(BaseModel):
         last = sources[-1:] if not sources or is_annotated(sources[-1]) else sources[-2:]
         names = {name for source in last for name in assigned(source)} | (cls.model_fields.keys() & namespace.keys())
         return cls.checked({name: namespace[name] for name in sorted(names) if name in namespace})
+
+
+class Parameters(Checked):
+    """What every lab has; a lab adds its own by inheritance."""
+
+    experiment: text(
+        "names the run folder", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$", "up to 60 letters, digits, -, _ and ."
+    )
+    seed: whole(0, 2**31 - 1, "every random choice follows from it")
+    fresh: switch("start over instead of going on with an earlier run of the same parameters")
+
+    # Where data or runs lie and whether an earlier run is gone on with do not change what a run is.
+    NOT_IDENTITY: ClassVar = {"data_root", "source", "runs_root", "fresh", "anyway"}
 
     def identity(self) -> dict[str, Any]:
         """The parameters that make this run another run than its neighbour."""

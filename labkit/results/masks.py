@@ -127,6 +127,7 @@ def plot_score_spread(table: pd.DataFrame, *, pooled: float, metric: str = "dice
     ax.axvline(pooled, color=BLACK, ls="--", label=f"pooled pixels {pooled:.3f}")
     low = min(max(0.0, np.floor(10 * table[metric].min()) / 10), 0.9)
     ax.set(xlabel=name_of(metric), ylabel="test images", xlim=(low, 1), title=f"{name_of(metric)} image by image")
+    ax.yaxis.get_major_locator().set_params(integer=True)
     legend_below_axes(ax)
     return ax
 

@@ -30,9 +30,8 @@ def show_source(*things: Any) -> None:
     """Show the source code of classes and functions of labkit: the very code that runs."""
     source = "\n\n".join(inspect.getsource(thing) for thing in things)
     # Styles within the tags, since JupyterLab, GitHub and HTML exports each style code their own way, or not at all.
-    html = highlight(
-        source, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, prestyles="font-family: monospace")
-    )
+    styles = "font-family: monospace; white-space: pre-wrap; word-break: normal"  # JupyterLab breaks within words
+    html = highlight(source, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, prestyles=styles))
     display({"text/plain": source, "text/html": html}, raw=True)
 
 
@@ -59,20 +58,35 @@ def figure(run: Run, name: str, plot: figures.Plot, data: pd.DataFrame, alt: str
     """
     alt = alt.replace("**", "")  # it is read aloud
     picture = figures.save(run.folder / "figures", name, plot, data, alt, figures.mark_of(run.manifest), **options)
-    display(Image(picture, retina=True, alt=alt))  # it has twice as many dots as it is shown with
+    _show_picture(picture, alt)
+
+
+def passing_figure(plot: figures.Plot, data: pd.DataFrame, alt: str, mark: str, /, **options: Any) -> None:
+    """Show a figure without keeping it, where there is no run; ``mark`` is written in its corner."""
+    _show_picture(figures.Drawing(plot, data, options, mark).rendered(["png"])["png"], alt)
+
+
+def _show_picture(png: bytes, alt: str) -> None:
+    display(Image(png, retina=True, alt=alt))  # it has twice as many dots as it is shown with
 
 
 def table(run: Run, name: str, frame: pd.DataFrame, **formats: str) -> None:
     """Show a table and keep it as ``tables/NAME.{csv,tex}``; a format is a name of FORMATTERS."""
     formatters = {column: FORMATTERS[kind] for column, kind in formats.items()}
     write_atomic(run.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    escaped = {column: lambda value, form=form: form(value).replace("%", r"\%") for column, form in formatters.items()}
+    latex = frame.style.format(escaped, na_rep="--", escape="latex").format_index(escape="latex", axis=1)
+    write_atomic(run.folder / "tables" / f"{name}.tex", latex.hide(axis="index").to_latex(hrules=True))
+    passing_table(frame, **formats)
+
+
+def passing_table(frame: pd.DataFrame, **formats: str) -> None:
+    """Show a table without keeping it; texts stand at the left, numbers at the right."""
+    formatters = {column: FORMATTERS[kind] for column, kind in formats.items()}
     texts = {"subset": [c for c in frame if c not in formats and not pd.api.types.is_numeric_dtype(frame[c])]}
     styled = frame.style.format(formatters, na_rep="–", escape=None).hide(axis="index")
     styled = styled.set_properties(**texts, **{"text-align": "left"})
     styled = styled.set_table_styles({c: [{"selector": "th", "props": "text-align: left"}] for c in texts["subset"]})
-    escaped = {column: lambda value, form=form: form(value).replace("%", r"\%") for column, form in formatters.items()}
-    latex = frame.style.format(escaped, na_rep="--", escape="latex").format_index(escape="latex", axis=1)
-    write_atomic(run.folder / "tables" / f"{name}.tex", latex.hide(axis="index").to_latex(hrules=True))
     display(styled)
 
 

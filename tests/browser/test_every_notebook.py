@@ -1,0 +1,29 @@
+"""Every notebook, opened and run from the menu: no error, no stray output, its figures, and a bar while it trains."""
+
+import pytest
+from driving import Lab, errors, figures
+
+SMALL = {
+    "00": {"examples": 4},
+    "01": {"limit": 150, "image_size": 12, "epochs": 2, "batch_size": 8},
+    "02": {"limit": 0, "image_size": 32, "width": 4, "epochs": 40, "batch_size": 4},
+    "03": {"limit": 12, "image_size": 64, "width": 8, "epochs": 4, "batch_size": 2},
+    "04": {"limit": 200, "epochs": 10, "blocks": 2, "width": 4},
+    "05": {"limit": 300, "epochs": 12, "width": 4},
+    "06": {"measure_side": 32},
+}
+
+
+@pytest.mark.parametrize("number", SMALL)
+def test_run_all_cells(lab: Lab, number: str) -> None:
+    lab.open(number, **SMALL[number])
+    lab.run_all(wait=0)
+    if "epochs" in SMALL[number]:
+        lab.wait_for_progress()
+        lab.picture(f"{number}-training")
+    lab.wait()
+    lab.all_pictures(f"{number}-done")
+    assert not lab.page.locator(".jp-RenderedText[data-mime-type$='stderr'], [data-mime-type$='error']").count()
+    saved = lab.save()
+    assert not errors(saved)
+    assert lab.page.locator(".jp-OutputArea-output img").count() == figures(saved) > 0
