@@ -82,7 +82,7 @@ def find_notebook(name: str) -> Path:
         if name in (path.stem, path.name) or path.stem.split("_")[0] == name.zfill(2):
             return path
     path = Path(name)
-    if (path.stem or name).split("_")[0].zfill(2) == "00":
+    if path.stem.split("_")[0] in ("0", "00"):
         raise RequestError(
             f"Notebook {name!r} is no lab and leaves no run: open it with 'make jupyter', or execute it with papermill."
         )

@@ -26,4 +26,4 @@ def test_run_all_cells(lab: Lab, number: str) -> None:
     assert not lab.page.locator(".jp-RenderedText[data-mime-type$='stderr'], [data-mime-type$='error']").count()
     saved = lab.save()
     assert not errors(saved)
-    assert lab.page.locator(".jp-OutputArea-output img").count() == figures(saved) > 0
+    assert lab.page.locator(".jp-RenderedImage img").count() == figures(saved) > 0
