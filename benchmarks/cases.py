@@ -1,5 +1,6 @@
 """The labs' networks at the reports' sizes, on random pixels: how fast they train depends on shapes, not on content."""
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,6 +57,15 @@ CASES = {
     "two_decoders": ("05", "two_decoders", 3, 20, "pixel"),
 }
 PRECISIONS = ("auto", "float32", *DTYPES)
+
+
+def case_options(what: str, rounds: int = 3) -> argparse.ArgumentParser:
+    """The options of every script that measures a case."""
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds that count (default {rounds})")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+    return parser
 
 
 def case(name: str, steps: int, precision: str = "auto", changes: tuple[tuple[str, str], ...] = ()) -> Case:

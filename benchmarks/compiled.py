@@ -3,31 +3,24 @@
 Beside images a second stands the time of the first, compiling, epoch, and after how many images it is earned.
 """
 
-import argparse
 import statistics
-import time
 from dataclasses import replace
 
 import torch
-from cases import CASES, PRECISIONS, case
+from cases import case, case_options
 from sides import labkit
-from timing import in_turn, report
+from timing import in_turn, report, seconds_of
 
 
 def main() -> None:
     """Measure the case that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("case", choices=CASES)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = case_options(__doc__)
     parser.add_argument("--steps", type=int, default=4, help="steps of a round (default 4)")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
     asked = parser.parse_args()
     plain = case(asked.case, asked.steps, asked.precision)
     compiled = replace(plain, build=lambda: torch.compile(plain.build()))
     measures = {"as it is": labkit(plain), "compiled": labkit(compiled)}
-    began = time.perf_counter()
-    measures["compiled"]()
-    warm_up = time.perf_counter() - began
+    warm_up = seconds_of(measures["compiled"])
     measured = in_turn(measures, asked.rounds)
     slow, fast = (statistics.median(values) for values in measured.values())
     title = f"Training {plain.title}, torch.compile"

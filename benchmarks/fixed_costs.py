@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.iorw import load_notebook_node
-from timing import arguments, in_turn, report
+from timing import arguments, in_turn, report, seconds_of
 
 from labkit.running.request import find_notebook
 
@@ -26,13 +26,8 @@ IMPORTS = {
 
 def process(code: str) -> Callable[[], float]:
     """The time of a Python process that does this and ends."""
-
-    def measure() -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        return time.perf_counter() - began
-
-    return measure
+    command = [sys.executable, "-c", code]
+    return lambda: seconds_of(lambda: subprocess.run(command, check=True, capture_output=True))
 
 
 def cells(notebook: NotebookNode, folder: Path, until: Callable[[NotebookNode], bool]) -> float:

@@ -4,13 +4,12 @@ Counted is the most that the process had in memory at once (resident set, all of
 optimiser, activations), and the same less what it had before the first step was taken.
 """
 
-import argparse
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
-from cases import CASES, PRECISIONS, case
+from cases import case, case_options
 from sides import SIDES, here
 from timing import report
 
@@ -44,10 +43,7 @@ def peaks(name: str, way: str, precision: str) -> tuple[float, float]:
 
 def main() -> None:
     """Measure the case that is asked for, or, with ``--way``, be the process that is measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("case", choices=CASES)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+    parser = case_options(__doc__, rounds=2)
     parser.add_argument("--way", default="", help="only this one, in this process")
     asked = parser.parse_args()
     if asked.way:

@@ -5,13 +5,13 @@ checkpoint is compared with ``torch.save``, which has no checksum and does not w
 """
 
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from timing import arguments, in_turn, report
+from timing import arguments, in_turn, report, seconds_of
 
 from labkit.data.loading import Batches, Preprocessing, Split
 from labkit.models import resnet18
@@ -44,9 +44,7 @@ def seconds(train: Callable[[Batches, Batches, Recipe, torch.nn.Module], None]) 
         precision = choose_precision("auto", choose_device("cpu"))
         optimiser = make_optimiser("adam", model, 1e-3)
         recipe = Recipe(optimiser, 1e-3, constant(), 1, cross_entropy, cross_entropy, accuracy, "accuracy", precision)
-        began = time.perf_counter()
-        train(batches, val, recipe, model)
-        return time.perf_counter() - began
+        return seconds_of(lambda: train(batches, val, recipe, model))
 
     return measure
 
@@ -77,21 +75,13 @@ def checkpointing(folder: Path) -> dict[str, Callable[[], float]]:
     optimiser.step()
     plain, checkpoints = folder / "plain.pt", Checkpoints(folder, {})
 
-    def timed(act: Callable[[], object]) -> Callable[[], float]:
-        def measure() -> float:
-            began = time.perf_counter()
-            act()
-            return time.perf_counter() - began
-
-        return measure
-
     acts = {
         "torch.save": lambda: torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict()}, plain),
         "labkit, saved": lambda: checkpoints.save(model, optimiser, scaler.state_dict(), State()),
         "torch.load": lambda: torch.load(plain),
         "labkit, read back": lambda: checkpoints.load(model, optimiser, scaler, print),
     }
-    return {name: timed(act) for name, act in acts.items()}
+    return {name: partial(seconds_of, act) for name, act in acts.items()}
 
 
 def main() -> None:

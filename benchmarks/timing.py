@@ -7,6 +7,7 @@ round by round; seconds depend on the machine and on its other work.
 import argparse
 import json
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,13 @@ def arguments(what: str, rounds: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds that count (default {rounds})")
     return parser.parse_args()
+
+
+def seconds_of(act: Callable[[], object]) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
 
 
 def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

@@ -5,12 +5,11 @@ matrices reaches on the same machine in the same call (in labkit's precision). L
 (``pip install -r benchmarks/requirements.txt``); without them their sides are left out, and the table says so.
 """
 
-import argparse
 import statistics
 import time
 
 import torch
-from cases import CASES, PRECISIONS, Case, case
+from cases import Case, case, case_options
 from sides import SIDES, here
 from timing import in_turn, report
 from torch.utils.flop_counter import FlopCounterMode
@@ -40,11 +39,8 @@ def matrix_product(dtype: torch.dtype) -> float:
 
 def main() -> None:
     """Measure the case that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("case", choices=CASES)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = case_options(__doc__)
     parser.add_argument("--steps", type=int, default=4, help="steps of a round (default 4)")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
     parser.add_argument("--sides", default="", help="only those whose names contain one of these, such as labkit,rep")
     asked = parser.parse_args()
     this = case(asked.case, asked.steps, asked.precision)
