@@ -21,15 +21,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 from segments import liver_params, write_liver
 
+from labkit.data.drawing import as_mnist, picture_of
 from labkit.labs import block_cnn, liver_unet, mnist_resnet18
 from labkit.results import tables
 from labkit.results.run import read_manifest
 from labkit.training.loop import rate_at
 from labkit.training.resume import State
-from labkit.widgets import explore, frontend, plan
+from labkit.widgets import draw, explore, frontend, plan
 from labkit.widgets.explorer import Explorer
 
 masks, predictions, runs = (offer.__wrapped__ for offer in (explore.masks, explore.predictions, explore.runs))
+digit = draw.digit.__wrapped__
 schedule, augmentation = plan.schedule.__wrapped__, plan.augmentation.__wrapped__
 
 
@@ -128,6 +130,96 @@ def test_prediction_browser_keeps_to_the_classes(digits: tuple[Any, Any, pd.Data
     assert f"1 to {count} of {count}, {count} of them mistakes" in sentence(explorer)
     assert (explorer.controls["page"].value, explorer.controls["page"].max) == (1, 1)
     assert (picture(explorer) != before).any()
+
+
+FOUR = [[(4, 3), (3, 9), (10, 9)], [(8, 5), (8, 15)]]
+
+
+def ink_of(image: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Centre of mass and size of what is white in an image (1, 1, 28, 28): x and y, in pixels."""
+    ink = image[0, 0].double().numpy()
+    y, x = np.nonzero(ink > 64)
+    weights = ink / ink.sum()
+    rows, columns = np.mgrid[:28, :28] + 0.5
+    return np.array([(weights * columns).sum(), (weights * rows).sum()]), np.array([np.ptp(x) + 1, np.ptp(y) + 1])
+
+
+@pytest.mark.parametrize("far", [0.0, 9.0])
+@pytest.mark.parametrize("large", [0.3, 1.0, 1.5])
+def test_a_drawing_is_prepared_as_mnist_was(far: float, large: float) -> None:
+    strokes = [[(far + large * x, far + large * y) for x, y in stroke] for stroke in FOUR]
+    centre, size = ink_of(as_mnist(strokes))
+    assert centre == pytest.approx([14, 14], abs=0.1)
+    assert size.max() == pytest.approx(20, abs=1)
+    assert size[0] / size[1] == pytest.approx((7 * 17.5 / 12 + 2.5) / 20, abs=0.1)
+
+
+def test_a_drawing_stays_where_it_was_drawn() -> None:
+    image = picture_of([[(5, 20), (15, 20)]], thickness=2)[0, 0]
+    assert image[19:21, 5:15].min() > 200
+    assert max(image[:19].max(), image[21:].max()) < 50  # a dot of the fine picture is an eighth of a pixel
+    assert picture_of([[(3.5, 4.5)]], thickness=3)[0, 0, 3:6, 2:5].min() > 64  # a dot
+    assert not picture_of([[(40, 40), (50, 50)]]).any()
+
+
+@pytest.mark.parametrize("strokes", [[[(14, 14)]], [[(30, 30), (60, 60)]], [[(2, 2), (2, 2)]]], ids=str)
+def test_a_dot_and_what_was_drawn_outside_are_prepared_too(strokes: list[Any]) -> None:
+    assert ink_of(as_mnist(strokes))[0] == pytest.approx([14, 14], abs=0.1)
+
+
+def test_a_drawn_digit_is_read_as_training_would_read_it(digits: tuple[Any, Any, pd.DataFrame]) -> None:
+    params, data, _ = digits
+    model = mnist_resnet18.build_model(params)
+    recipe = mnist_resnet18.build_recipe(params, model)
+    read = mnist_resnet18.reader(model, params, recipe.precision)
+    explorer = digit(read, data.class_names, FOUR)
+    with torch.inference_mode():
+        x = (as_mnist(FOUR).float() / 255 - 0.1307) / 0.3081
+        expected = model.eval()(x).softmax(1)[0].numpy()
+    figure = drawn(explorer)
+    assert [bar.get_height() for bar in figure.axes[1].patches] == pytest.approx(list(100 * expected), rel=1e-3)
+    assert sentence(explorer).startswith(
+        f"It reads {data.class_names[expected.argmax()]} ({100 * expected.max():.2f} %)"
+    )
+    assert [ax.get_title("center") for ax in figure.axes[2:]] == ["stem", *(f"stage {i}" for i in range(1, 5))]
+    assert [ax.images[0].get_array().shape for ax in figure.axes[2:]] == [(s, s) for s in (28, 28, 14, 7, 4)]
+    before = picture(explorer)
+    explorer.controls["prepared"].value = False
+    assert (drawn(explorer).axes[0].images[0].get_array() == picture_of(FOUR)[0, 0].numpy()).all()
+    assert (picture(explorer) != before).any()
+
+
+def test_strokes_on_the_board_are_read_when_the_pen_is_lifted() -> None:
+    pytest.importorskip("ipycanvas", reason="the extra draw is not installed")
+    given = []
+
+    def read(image: torch.Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        given.append(image)
+        return np.array([0.25, 0.75]), {"stem": np.eye(4)}
+
+    explorer = digit(read, ["none", "some"], [])
+    assert (sentence_of_nothing := explorer.view.value).endswith("<p>Nothing is drawn yet.</p>")
+    assert not given
+    board = explorer.box.children[0].children[0]
+    canvas, clear = board.children[1:]
+    explorer.controls["prepared"].value = False
+    for event, x, y in [("move", 10, 10), ("down", 50, 200), ("move", 150, 200), ("up", 150, 200), ("move", 9, 9)]:
+        canvas._handle_frontend_event(None, {"event": f"mouse_{event}", "x": x, "y": y}, [])
+    assert len(given) == 1
+    assert (given[0] == picture_of([[(5, 20), (15, 20)]])).all()
+    assert sentence(explorer).startswith("It reads some (75.00 %)")
+    for event, *touches in [("start", {"x": 140, "y": 140}), ("move", {"x": 140, "y": 200}), ("end",)]:
+        canvas._handle_frontend_event(None, {"event": f"touch_{event}", "touches": touches}, [])
+    assert (given[1] == picture_of([[(5, 20), (15, 20)], [(14, 14), (14, 20)]])).all()
+    clear.click()
+    assert explorer.view.value == sentence_of_nothing
+
+
+def test_without_a_canvas_the_board_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draw, "find_spec", lambda name: None)
+    explorer = digit(lambda image: (np.array([1.0]), {"stem": np.eye(4)}), ["it"], FOUR)
+    assert "pip install ipycanvas" in explorer.box.children[0].children[0].children[0].value
+    assert sentence(explorer).startswith("It reads it")
 
 
 def test_schedule_designer_draws_the_rates_that_training_sets(digits: tuple[Any, Any, pd.DataFrame]) -> None:

@@ -1,5 +1,7 @@
 """Lab 1: ResNet on MNIST. From the parameters alone: data, model and recipe."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import torch
@@ -15,7 +17,7 @@ from labkit.labs.classification import METRIC, ClassificationParameters, Data, b
 from labkit.labs.parameters import choice, real, text
 from labkit.models.resnet import ResNet, last_norm, lesion, resnet18, resnet34, resnet50
 from labkit.paths import data_root, data_root_is_named
-from labkit.training.loop import evaluate
+from labkit.training.loop import evaluate, forward
 from labkit.training.losses import cross_entropy
 from labkit.training.metrics import accuracy
 from labkit.training.precision import Precision
@@ -23,6 +25,7 @@ from labkit.training.precision import Precision
 __all__ = ["METRIC", "NOTEBOOK", "Parameters", "batches", "build_model", "build_recipe", "find_data", "load_data"]
 NOTEBOOK = "01_mnist_resnet18"
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels, in [0, 1]
+Reading = tuple[np.ndarray, dict[str, np.ndarray]]  # a probability for each class (K,), and named maps (H, W)
 MODELS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
 
 
@@ -70,10 +73,14 @@ def augmentation(params: Parameters) -> Augmentation:
     return Augmentation(params.rotate, params.shift, params.zoom, params.flip)
 
 
+def preprocessing(params: Parameters) -> Preprocessing:
+    """What happens to every image before the network sees it."""
+    return Preprocessing(params.image_size, (MEAN,), (STD,))
+
+
 def batches(params: Parameters, split: Split, train: bool = False) -> Batches:
     """The batches of a split: shuffled and augmented for training, plain otherwise."""
-    preparation = Preprocessing(params.image_size, (MEAN,), (STD,))
-    return classification.batches(params, split, preparation, augmentation(params), train)
+    return classification.batches(params, split, preprocessing(params), augmentation(params), train)
 
 
 def blocks(model: ResNet) -> dict[str, nn.Module]:
@@ -112,6 +119,35 @@ def first_block_maps(model: ResNet, images: Tensor) -> dict[str, np.ndarray]:
         stem = model.eval().stem(images[:1].to(next(model.parameters()).device))
         x, y = block.shortcut(stem), block(stem)
     hook.remove()
-    channel = int(x[0].mean(dim=(1, 2)).argmax())
+    channel = strongest(x)
     maps = {"x": x, "F(x)": seen["branch"], "relu(x + F(x))": y}
     return {name: value[0, channel].float().cpu().numpy() for name, value in maps.items()}
+
+
+def stage_maps(model: ResNet, images: Tensor) -> dict[str, np.ndarray]:
+    """What the first of the images (N, 1, H, W) becomes on its way: after the stem and after each stage, a map (H, W).
+
+    Of each place, the map of the channel that answers most.
+    """
+    maps = {}
+    with torch.inference_mode():
+        x = model.eval().stem(images[:1].to(next(model.parameters()).device))
+        maps["stem"] = x
+        for number, stage in enumerate(model.stages, 1):
+            maps[f"stage {number}"] = x = stage(x)
+    return {name: value[0, strongest(value)].float().cpu().numpy() for name, value in maps.items()}
+
+
+def reader(model: ResNet, params: Parameters, precision: Precision) -> Callable[[Tensor], Reading]:
+    """A function of one image (1, 1, H, W) uint8: the probability of each class (K,), and its ``stage_maps``."""
+
+    def read(image: Tensor) -> Reading:
+        images = preprocessing(params)(image / 255)
+        return forward(model, images, precision).softmax(dim=1)[0].cpu().numpy(), stage_maps(model, images)
+
+    return read
+
+
+def strongest(features: Tensor) -> int:
+    """The channel of features (N, C, H, W) with the highest mean in the first image."""
+    return int(features[0].mean(dim=(1, 2)).argmax())

@@ -60,6 +60,12 @@ def predictions(logits: Tensor, labels: Tensor, samples: np.ndarray, class_names
     )
 
 
+def answers(logits: Tensor, class_names: list[str]) -> pd.DataFrame:
+    """One row per image without a label, from logits (N, K): the answer and the network's confidence in it."""
+    confidence, answer = logits.double().softmax(dim=1).max(dim=1)
+    return pd.DataFrame({"answer": np.asarray(class_names)[answer], "confidence": confidence})
+
+
 def classification_results(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """``results.json`` of a classification from the table of ``predictions``."""
     n, right = len(table), int(table["correct"].sum())

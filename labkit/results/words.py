@@ -85,6 +85,13 @@ def feature_maps(maps: pd.DataFrame) -> str:
     return f"Values of what one image becomes: {', '.join(listed)}."
 
 
+def drawn(answers: pd.DataFrame) -> str:
+    """The table of ``tables.answers`` with a column ``drawn``, how each image was made."""
+    listed = [f"{row.drawn} it is read as {row.answer} ({percent(row.confidence)})" for row in answers.itertuples()]
+    text = ", ".join(listed)
+    return text[0].upper() + text[1:] + "."
+
+
 def per_class(scores: pd.DataFrame) -> str:
     """The table of ``tables.class_scores``."""
     known = scores.dropna(subset="accuracy").sort_values("accuracy")

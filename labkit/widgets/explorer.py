@@ -11,7 +11,7 @@ from ipywidgets import HTML, HBox, Layout, VBox
 from ipywidgets.widgets.valuewidget import ValueWidget
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from PIL import Image
 
 from labkit.errors import RequestError
@@ -55,9 +55,9 @@ class Explorer:
                 self.view.value = f"<p>{html.escape(str(error))}</p>"
 
 
-def places(figure: Figure, rows: int, columns: int) -> list[Axes]:
+def places(figure: FigureBase, rows: int, columns: int) -> list[Axes]:
     """Empty places for pictures, row by row."""
-    made = list(figure.subplots(rows, columns).flat)
+    made = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in made:
         ax.set_axis_off()
     return made

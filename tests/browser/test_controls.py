@@ -49,3 +49,25 @@ def test_a_button_stops_the_training_and_it_goes_on(lab: Lab) -> None:
     lab.run_all()
     assert "goes on after step" in lab.said(cell)
     assert read_manifest(folder)["status"] == "completed"
+
+
+def test_a_digit_drawn_with_the_mouse_is_read(lab: Lab) -> None:
+    lab.open("01", name="drawing", **SMALL["01"], seed=8)
+    lab.run_all()
+    cell = lab.cell("draw.digit(")
+    lab.show(cell)
+    sentence, canvas = cell.locator(".widget-html-content p"), cell.locator("canvas")
+    expect(sentence).to_contain_text("It reads ")
+    said = sentence.inner_text()
+    cell.get_by_role("button", name="Clear").click()
+    expect(sentence).to_have_text("Nothing is drawn yet.")
+    box, mouse = canvas.bounding_box(), lab.page.mouse
+    mouse.move(box["x"] + 140, box["y"] + 40)
+    mouse.down()
+    mouse.move(box["x"] + 140, box["y"] + 240, steps=8)
+    mouse.up()
+    expect(sentence).to_contain_text("It reads ")
+    expect(sentence).not_to_have_text(said)
+    lab.picture("drawn")
+    ink = canvas.evaluate("""canvas => [...canvas.getContext('2d').getImageData(140, 0, 1, 280).data]""")
+    assert sum(value > 128 for value in ink[::4]) > 190  # red of a column of pixels: the stroke is seen
