@@ -10,7 +10,7 @@ help:  ## show this list
 install: .venv/installed  ## make .venv with everything in it
 
 lab: .venv/installed  ## run every notebook with its quick parameters, results in runs/, and make report/report.pdf
-	@$(BIN)/labkit run --all
+	@$(BIN)/labkit run --all --jobs 2
 	@$(BIN)/labkit report
 
 test: .venv/installed  ## run the tests, two at a time
@@ -35,5 +35,5 @@ clean:  ## delete .venv and caches; runs/ and data/ are kept
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "labkit needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": make $(MAKECMDGOALS) PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (PyTorch is large: a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard,dev,browser]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard,draw,dev,browser]'
 	@touch $@

@@ -212,6 +212,14 @@ def test_one_notebook_or_all_must_be_named() -> None:
     assert run("run", "01", "--all").returncode == 2
     assert run("run", "77").returncode == 2
     assert run("run").stderr == "labkit: Give one notebook (01, a name or a path), or --all for every one.\n"
+    for words, sentence in {
+        ("--all", "--jobs", "0"): "--jobs is 0, but must be a whole number from 1.",
+        ("01", "--jobs", "2"): "--jobs is 2, but more than one at once needs --all, and goes without --timeout.",
+        ("--all", "--jobs", "3", "--timeout", "9"): "--jobs is 3, but more than one at once needs --all, and goes "
+        "without --timeout.",
+    }.items():
+        refused = run("run", *words)
+        assert (refused.returncode, refused.stderr) == (2, f"labkit: {sentence}\n")
     for words in (["figure", "--run", "x"], ["figure", "curves", "--all", "--run", "x"]):
         finished = run(*words)
         assert finished.stderr == "labkit: Give the names of figures of the run, or --all for every one.\n"

@@ -3,7 +3,7 @@
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,37 +34,63 @@ def _asked(command: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @click.argument("notebook", required=False)
 @click.option("--all", "every", is_flag=True, help="Run every notebook.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="--all: runs at once; they share the cores.")
 @_asked
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="Stop a run after this long."
 )
-def run(notebook: str | None, every: bool, asked: tuple[Any, ...], fresh: bool, timeout: float) -> None:
+def run(notebook: str | None, every: bool, jobs: int, asked: tuple[Any, ...], fresh: bool, timeout: float) -> None:
     """Run NOTEBOOK (01, a name or a path) with an experiment's parameters, headlessly."""
     with errors_as_sentences():
         if every == bool(notebook):
             raise RequestError("Give one notebook (01, a name or a path), or --all for every one.")
+        _check_jobs(jobs)
+        if jobs > 1 and (timeout or not every):
+            raise RequestError(f"--jobs is {jobs}, but more than one at once needs --all, and goes without --timeout.")
         from labkit.results.finished import READERS
         from labkit.running.request import find_notebook, make_parameters, make_request, notebooks
 
         names = [path.stem for path in notebooks()] if every else [notebook]
-        readers = READERS if every else ()  # their data are the runs of the others, which come first
+        readers = [name for name in names if every and name in READERS]  # their data are the runs of the others
         for name in readers:
             make_parameters(find_notebook(name), *asked)
-        requests = {name: make_request(name, *asked) for name in names if name not in readers}
+        requests = [make_request(name, *asked) for name in names if name not in readers]
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to end is as good as Ctrl-C
-        codes = []
-        for name in names:
-            codes.append(_run_one(requests.get(name) or make_request(name, *asked), fresh, timeout))
-            if codes[-1] == EXIT_CODES["interrupted"]:
-                break
+        codes = _run_together(requests, jobs, fresh) if jobs > 1 else _run_in_turn(requests, fresh, timeout)
+        if EXIT_CODES["interrupted"] not in codes:
+            codes += _run_in_turn((make_request(name, *asked) for name in readers), fresh, timeout)
     sys.exit(max(codes))
 
 
-def _run_one(request: Any, fresh: bool, timeout: float) -> int:
-    """Run one notebook, say in a line how it ended, return its exit code."""
+def _check_jobs(jobs: int) -> None:
+    if jobs < 1:
+        raise RequestError(f"--jobs is {jobs}, but must be a whole number from 1.")
+
+
+def _run_together(requests: Sequence[Any], jobs: int, fresh: bool) -> list[int]:
+    """Run notebooks, ``jobs`` at once; return the exit codes."""
+    from labkit.running import sweep as sweeping
+    from labkit.running.grid import Planned
+
+    rows = sweeping.carry_out([Planned({}, request, request.notebook.stem) for request in requests], jobs, fresh)
+    return [_say(row.planned.request, row.outcome) for row in rows]
+
+
+def _run_in_turn(requests: Iterable[Any], fresh: bool, timeout: float) -> list[int]:
+    """Run one notebook after the other, up to one that is interrupted; return the exit codes."""
     from labkit.running.execute import execute
 
-    outcome, title = execute(request, fresh, timeout), f"{request.notebook.stem}  {request.params.experiment}"
+    codes = []
+    for request in requests:
+        codes.append(_say(request, execute(request, fresh, timeout)))
+        if codes[-1] == EXIT_CODES["interrupted"]:
+            break
+    return codes
+
+
+def _say(request: Any, outcome: Any) -> int:
+    """Say in a line how a run ended, return its exit code."""
+    title = f"{request.notebook.stem}  {request.params.experiment}"
     if outcome.status == "completed":
         score = outcome.score(request.lab.METRIC)
         click.echo("  ".join([title, request.source.name, score, str(outcome.folder)]))
@@ -88,8 +114,7 @@ def sweep(notebook: str, grid: tuple[str, ...], seeds: int, jobs: int, asked: tu
     values, so a value that has commas of its own makes no grid: set it with -p, one sweep for each.
     """
     with errors_as_sentences():
-        if jobs < 1:
-            raise RequestError(f"--jobs is {jobs}, but must be a whole number from 1.")
+        _check_jobs(jobs)
         from labkit.running import sweep as sweeping
         from labkit.running.grid import plan
 

@@ -24,10 +24,11 @@ NO_GRID = {  # parameters that make no grid, and what to say instead
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a sweep: its place in the grid, as values of parameters, and its request."""
+    """One of several runs: its place in a grid, as values of parameters, its request, and what it is called."""
 
     point: dict[str, Any]
     request: Request
+    name: str = ""  # else its place and seed
 
     @property
     def seed(self) -> int:
@@ -35,7 +36,7 @@ class Planned:
         return self.request.params.seed
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in [*self.point.items(), ("seed", self.seed)])
+        return self.name or " ".join(f"{name}={value}" for name, value in [*self.point.items(), ("seed", self.seed)])
 
 
 def plan(
