@@ -181,7 +181,7 @@ def test_a_drawn_digit_is_read_as_training_would_read_it(digits: tuple[Any, Any,
     assert sentence(explorer).startswith(
         f"It reads {data.class_names[expected.argmax()]} ({100 * expected.max():.2f} %)"
     )
-    assert [ax.get_title("center") for ax in figure.axes[2:]] == ["stem", *(f"stage {i}" for i in range(1, 5))]
+    assert [ax.get_title("center") for ax in figure.axes[2:]] == ["stem", *(f"stages.{i}" for i in range(4))]
     assert [ax.images[0].get_array().shape for ax in figure.axes[2:]] == [(s, s) for s in (28, 28, 14, 7, 4)]
     before = picture(explorer)
     explorer.controls["prepared"].value = False

@@ -84,8 +84,8 @@ def batches(params: Parameters, split: Split, train: bool = False) -> Batches:
 
 
 def blocks(model: ResNet) -> dict[str, nn.Module]:
-    """The residual blocks by name, "stage 1, block 1" and so on."""
-    return {f"{i}.{j}": block for i, stage in enumerate(model.stages, 1) for j, block in enumerate(stage, 1)}
+    """The residual blocks by their names in the model, ``stages.0.0`` and so on."""
+    return {f"stages.{i}.{j}": block for i, stage in enumerate(model.stages) for j, block in enumerate(stage)}
 
 
 def lesion_study(model: ResNet, batches: Batches, precision: Precision) -> pd.DataFrame:
@@ -133,8 +133,8 @@ def stage_maps(model: ResNet, images: Tensor) -> dict[str, np.ndarray]:
     with torch.inference_mode():
         x = model.eval().stem(images[:1].to(next(model.parameters()).device))
         maps["stem"] = x
-        for number, stage in enumerate(model.stages, 1):
-            maps[f"stage {number}"] = x = stage(x)
+        for number, stage in enumerate(model.stages):
+            maps[f"stages.{number}"] = x = stage(x)
     return {name: value[0, strongest(value)].float().cpu().numpy() for name, value in maps.items()}
 
 
