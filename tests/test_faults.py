@@ -15,7 +15,7 @@ import psutil
 import pytest
 from conftest import write_idx
 from test_data import published
-from test_notebooks import labkit, wait_for
+from test_notebooks import labkit, under_way, wait_for
 
 from labkit.data.mnist import LAYOUT
 from labkit.files import write_json
@@ -52,11 +52,10 @@ def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, Path, psutil.Pro
 
 def goes_on(folder: Path, epochs_before: int) -> None:
     """The same request again takes the training up, behind what was there; then it is stopped with Ctrl-C."""
-    words = labkit("run", *LONG, "--out", folder.parents[1])
-    command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs_before + 2)
-    command.send_signal(signal.SIGINT)
-    assert command.wait(60) == 130
+    with under_way("run", *LONG, "--out", folder.parents[1]) as command:
+        wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs_before + 2)
+        command.send_signal(signal.SIGINT)
+        assert command.wait(120) == 130
     assert "it goes on from its last checkpoint" in (folder / "log.txt").read_text("utf-8")
     assert pd.read_csv(folder / "history.csv")["epoch"].is_monotonic_increasing
     assert read_manifest(folder)["status"] == "interrupted"
@@ -66,7 +65,7 @@ def test_a_killed_papermill_takes_its_kernel_along_and_the_next_run_goes_on(star
     command, folder, papermill = started
     kernel = psutil.Process(read_manifest(folder)["pid"])
     papermill.kill()
-    assert command.wait(60) == 1
+    assert command.wait(120) == 1
     assert not kernel.is_running()
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     assert (manifest["status"], manifest["error"]["type"]) == ("failed", "KernelDied")
@@ -90,7 +89,7 @@ def test_a_killed_labkit_run_ends_its_notebook_in_order_and_the_next_run_goes_on
 def test_changed_code_is_named_and_needs_to_be_allowed(started: tuple) -> None:
     command, folder, _ = started
     command.send_signal(signal.SIGINT)
-    assert command.wait(60) == 130
+    assert command.wait(120) == 130
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     manifest["training_code"] |= {"labkit/training/loop.py": "another", "torch": "1.0"}
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
@@ -98,12 +97,12 @@ def test_changed_code_is_named_and_needs_to_be_allowed(started: tuple) -> None:
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert "since then torch, labkit/training/loop.py changed: go on all the same with anyway = True (--anyway)" in line
-    stopped = subprocess.Popen(labkit("run", *LONG, "--anyway", "--out", folder.parents[1]), stderr=subprocess.PIPE)
-    wait_for(lambda: len(read_manifest(folder)["sessions"]) == 2)
-    epochs = len(pd.read_csv(folder / "history.csv"))
-    wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs)
-    stopped.send_signal(signal.SIGINT)
-    assert stopped.wait(60) == 130
+    with under_way("run", *LONG, "--anyway", "--out", folder.parents[1]) as command:
+        wait_for(lambda: len(read_manifest(folder)["sessions"]) == 2)
+        epochs = len(pd.read_csv(folder / "history.csv"))
+        wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs)
+        command.send_signal(signal.SIGINT)
+        assert command.wait(120) == 130
     goes_on(folder, epochs)  # what was allowed once is the code of the run from then on
 
 

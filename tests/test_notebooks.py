@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,17 @@ def labkit(*words: str | Path) -> list[str]:
 
 def run(*words: str | Path, timeout: float = 300, **options: object) -> subprocess.CompletedProcess:
     return subprocess.run(labkit(*words), capture_output=True, text=True, timeout=timeout, check=False, **options)
+
+
+@contextmanager
+def under_way(*words: str | Path) -> Iterator[subprocess.Popen]:
+    """A command under way, which does not outlive the test, whatever becomes of that."""
+    process = subprocess.Popen(labkit(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def only_run(out: Path) -> Path:
@@ -272,21 +284,21 @@ def test_a_cell_that_fails_is_in_the_manifest(tmp_path: Path) -> None:
 
 def test_a_killed_kernel_is_a_failed_run_and_the_next_goes_on(tmp_path: Path) -> None:
     out, words = tmp_path / "runs", ["run", "01", *SLOW, "-p", "source", "sample", "--out", tmp_path / "runs"]
-    process = subprocess.Popen(labkit(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: training_has_begun(out))
-    folder = only_run(out)
-    os.kill(read_manifest(folder)["pid"], signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    with under_way(*words) as process:
+        wait_for(lambda: training_has_begun(out))
+        folder = only_run(out)
+        os.kill(read_manifest(folder)["pid"], signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "KernelDied" in said
     on_disk = json.loads((folder / "manifest.json").read_text("utf-8"))
     assert (on_disk["status"], on_disk["error"]["type"]) == ("failed", "KernelDied")
 
     epochs = len(pd.read_csv(folder / "history.csv"))
-    process = subprocess.Popen(labkit(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs + 1)
-    process.send_signal(signal.SIGINT)  # Ctrl-C
-    _, said = process.communicate(timeout=60)
+    with under_way(*words) as process:
+        wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs + 1)
+        process.send_signal(signal.SIGINT)  # Ctrl-C
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     on_disk = json.loads((folder / "manifest.json").read_text("utf-8"))
     assert (on_disk["status"], on_disk["error"]["type"]) == ("interrupted", "KeyboardInterrupt")
@@ -314,7 +326,7 @@ def test_of_two_that_start_at_once_one_is_refused_and_the_other_unharmed(tmp_pat
         wait_for(lambda: training_has_begun(tmp_path))
         assert read_manifest(only_run(tmp_path))["status"] == "running"
         going.send_signal(signal.SIGTERM)
-        assert going.wait(60) == 130
+        assert going.wait(120) == 130
     finally:
         for process in both:
             process.kill()
@@ -357,7 +369,7 @@ def test_interrupt_kernel_and_run_all_goes_on_from_the_step(tmp_path: Path) -> N
         wait_for(lambda: training_has_begun(tmp_path / "runs"))
         manager.interrupt_kernel()
         reply = next(
-            m for m in iter(lambda: client.get_shell_msg(timeout=60), None) if m["parent_header"]["msg_id"] == asked
+            m for m in iter(lambda: client.get_shell_msg(timeout=120), None) if m["parent_header"]["msg_id"] == asked
         )
         assert reply["content"]["ename"] == "KeyboardInterrupt"
         folder = only_run(tmp_path / "runs")

@@ -64,7 +64,7 @@ def kill_half_way(command: subprocess.Popen, out: Path) -> tuple[Path, list[psut
     (going, *_) = begun()
     command.kill()
     command.communicate()
-    return going, psutil.wait_procs(family, timeout=60)[1]
+    return going, psutil.wait_procs(family, timeout=120)[1]
 
 
 @pytest.fixture(scope="module")

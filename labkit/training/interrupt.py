@@ -6,9 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SAVED = "stopped after the step at hand, and saved: run it again to go on"
+
 
 class StoppedBetweenSteps(KeyboardInterrupt):
     """A stop that was asked for, at a place from which training can go on exactly."""
+
+
+def stopped_in_order() -> KeyboardInterrupt:
+    """The end of a training that was stopped and saved: IPython shows a sentence in place of a traceback.
+
+    No class of its own, since papermill and the manifest know an interruption by its name.
+    """
+    error = KeyboardInterrupt(SAVED)
+    error._render_traceback_ = lambda: [f"KeyboardInterrupt: {SAVED}"]
+    return error
 
 
 class Interrupt:
@@ -19,7 +31,7 @@ class Interrupt:
     def check(self) -> None:
         """Raise StoppedBetweenSteps if a stop was asked for."""
         if self.requested:
-            raise StoppedBetweenSteps("stopped after the step at hand")
+            raise StoppedBetweenSteps
 
 
 NEVER = Interrupt()

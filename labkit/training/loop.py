@@ -20,7 +20,7 @@ from labkit.data.loading import Batches, killed_workers_named
 from labkit.draws import step_seed
 from labkit.errors import TrainingError
 from labkit.training.checkpoint import DamagedError, load_checkpoint, save_checkpoint
-from labkit.training.interrupt import NEVER, Interrupt, StoppedBetweenSteps, deferred_interrupt
+from labkit.training.interrupt import NEVER, Interrupt, StoppedBetweenSteps, deferred_interrupt, stopped_in_order
 from labkit.training.memory import TOO_SMALL, is_out_of_memory, reason
 from labkit.training.optim import Schedule
 from labkit.training.precision import Precision
@@ -88,10 +88,10 @@ def fit(
                 keep_if_best(best, model, state, recipe.metric_name)
             checkpoints.complete(state)
             interrupt.check()  # a stop that came while the last epoch was saved
-        except StoppedBetweenSteps as stopped:
+        except StoppedBetweenSteps:
             if not state.complete:
                 save_last()
-            raise KeyboardInterrupt(*stopped.args) from None
+            raise stopped_in_order() from None
     load_best(best, model, state.history, recipe.metric_name)
     return state.history
 

@@ -125,7 +125,6 @@ def training(recipe: Recipe) -> Iterator[list[Observer]]:
         yield [live]
     finally:
         live.stop.training = False
-        said = "Stopped after the step at hand, and saved: run this cell again to go on." if live.stop.pressed else ""
-        place.update({"text/plain": said}, raw=True)
+        place.update({"text/plain": ""}, raw=True)
         for widget in (live.box, live.view, live.stop.button):
             widget.close()
