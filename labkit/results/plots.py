@@ -130,7 +130,7 @@ def plot_class_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = axes_for(ax, 7.0, 3.0)
     ax.set(xlabel="class", ylabel="images", title="Images per class")
     _grouped_bars(ax, counts)
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     return ax
 
 
