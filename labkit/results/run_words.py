@@ -77,7 +77,7 @@ def convergence(table: pd.DataFrame) -> str:
         best = pair.groupby("label", sort=False)["score"].max()
         goal = best.min()
         first = pair[pair["score"] >= goal].groupby("label", sort=False)[["epoch", "seconds"]].first()
-        reached = [f"{name} after {row.epoch:.0f} epochs ({row.seconds:.0f} s)" for name, row in first.iterrows()]
+        reached = [f"{name} in epoch {row.epoch:.0f} ({row.seconds:.0f} s)" for name, row in first.iterrows()]
         metric = pair["metric"].iloc[0]
         parts.append(f"{panel}: a validation {name_of(metric)} of {score(metric, goal)}, {', '.join(reached)}")
     return f"The lower of the two best scores is reached so. {'; '.join(parts)}."
