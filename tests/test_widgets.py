@@ -218,7 +218,7 @@ def test_strokes_on_the_board_are_read_when_the_pen_is_lifted() -> None:
 
 def test_without_a_canvas_the_board_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draw, "find_spec", lambda name: None)
-    explorer = digit(lambda image: (np.array([1.0]), {"stem": np.eye(4)}), ["it"], FOUR)
+    explorer = digit(lambda image: (np.array([0.1, 0.9]), {"stem": np.eye(4)}), ["that", "it"], FOUR)
     assert "pip install ipycanvas" in explorer.box.children[0].children[0].children[0].value
     assert sentence(explorer).startswith("It reads it")
 

@@ -89,11 +89,12 @@ def build_recipe(
     params: ClassificationParameters, model: nn.Module, stop_early: Stop = never, metric_name: str = METRIC
 ) -> Recipe:
     """Cross-entropy and accuracy, of images or of pixels, with the optimiser and schedule of the parameters."""
-    smoothed = functools.partial(cross_entropy, label_smoothing=params.label_smoothing)
+    smoothing = params.label_smoothing
+    objective = functools.partial(cross_entropy, label_smoothing=smoothing) if smoothing else cross_entropy
     return common.build_recipe(
         params,
         model,
-        objective=smoothed,
+        objective=objective,
         loss=cross_entropy,
         metric=accuracy,
         metric_name=metric_name,

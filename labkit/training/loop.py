@@ -193,17 +193,18 @@ def learn(
         x, y = x.to(device, memory_format=torch.channels_last), y.to(device)  # (N, C, H, W)
         with recipe.precision.autocast():
             logits = model(x).float()
-        objective = recipe.objective(logits, y).mean()
+        objective = recipe.objective(logits, y)  # (B,)
         share = len(y) / len(targets)
-        scaler.scale(share * objective).backward()
+        scaler.scale(share * objective.mean()).backward()
         measured += share * measure(recipe, objective.detach(), logits.detach(), y)
     return measured
 
 
 @torch.no_grad()
 def measure(recipe: Recipe, objective: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
-    """Objective, loss and metric of one batch, three numbers on the device: (3,)."""
-    return torch.stack([objective, recipe.loss(logits, targets).mean(), recipe.metric(logits, targets).mean()])
+    """Mean objective, loss and metric of one batch, on the device: (3,); ``objective`` (B,) is that of each image."""
+    loss = objective if recipe.loss is recipe.objective else recipe.loss(logits, targets)
+    return torch.stack([objective.mean(), loss.mean(), recipe.metric(logits, targets).mean()])
 
 
 def set_learning_rate(recipe: Recipe, state: State, steps: int) -> None:
