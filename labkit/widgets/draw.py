@@ -13,11 +13,12 @@ from labkit.data.drawing import SIDE, Stroke, as_mnist, picture_of
 from labkit.labs.mnist_resnet18 import Reading
 from labkit.results.picture_tables import feature_maps, pictures
 from labkit.results.words import percent
-from labkit.widgets.explorer import WIDE, Explorer, places
+from labkit.widgets.explorer import Explorer, places
 from labkit.widgets.frontend import offered
 
 ZOOM = 10  # pixels of the screen for one of the image
 PEN = 2.5  # pixels of the image
+AS_THE_BOARD = {"style": {"description_width": "7em"}, "layout": {"width": f"{ZOOM * SIDE}px"}}  # controls below it
 ABSENT = """To draw with the mouse, type <code>pip install ipycanvas</code> in a terminal, and start Jupyter again.
 Without it, change the strokes in the cell above."""
 
@@ -53,12 +54,12 @@ def digit(read: Callable[[Tensor], Reading], class_names: Sequence[str], strokes
         )
 
     controls = {
-        "prepared": Checkbox(True, description="prepare it as MNIST's digits were", indent=False),
-        "thickness": FloatSlider(PEN, min=1, max=5, step=0.25, description="pen (pixels)", **WIDE),
+        "prepared": Checkbox(True, description="prepare it as MNIST's digits were", indent=False, **AS_THE_BOARD),
+        "thickness": FloatSlider(PEN, min=1, max=5, step=0.25, description="pen (pixels)", **AS_THE_BOARD),
     }
-    explorer = Explorer(draw, controls, (6.5, 4.2))
+    explorer = Explorer(draw, controls, (5.4, 4.2))  # beside the board in a window of 1280 pixels
     board.then = explorer.redraw
-    explorer.box.children = (VBox([board.box, *controls.values()]), explorer.view)
+    explorer.box.children = (VBox([board.box, *controls.values()], layout=Layout(flex="0 0 auto")), explorer.view)
     return explorer
 
 
