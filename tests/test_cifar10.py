@@ -61,6 +61,13 @@ def test_both_layouts_hold_the_same_images(tmp_path: Path) -> None:
     assert (sources[0].kind, sources[0].verified, sources[0].complete) == ("official", False, False)
 
 
+def test_the_files_are_those_that_torchvision_knows() -> None:
+    known = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
+    assert [list(item) for item in cifar10.MD5.items()] == known
+    assert CIFAR10.base_folder == cifar10.BATCHES
+    assert ([name for name, _ in CIFAR10.train_list], ["test_batch"]) == (cifar10.TRAINING, cifar10.TEST)
+
+
 def test_torchvision_reads_the_same_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_batches(tmp_path)
     monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)

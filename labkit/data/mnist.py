@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from labkit.data import samples
 from labkit.data.downloads import download_files, not_overwritten
@@ -113,6 +112,8 @@ def load(source: Source, num_classes: int) -> tuple[Split, Split]:
 
 def read(root: Path, part: str) -> Split:
     """A part as it lies in its files, whatever its labels are: images (N, 1, H, W) uint8, labels (N,) int64."""
+    from torchvision.datasets.mnist import read_image_file, read_label_file  # takes seconds: it brings torch._dynamo
+
     raw = root / "MNIST" / "raw" / PARTS[part]
     images = read_image_file(f"{raw}-images-idx3-ubyte")[:, None]  # (N, H, W) -> (N, 1, H, W)
     labels = read_label_file(f"{raw}-labels-idx1-ubyte")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
 
 from labkit.training.losses import margin
@@ -148,6 +147,8 @@ def hausdorff95(predicted: np.ndarray, truth: np.ndarray) -> float:
     The larger of two 95th percentiles: distances from the one outline to the other, and back (Huttenlocher et al.
     1993, https://doi.org/10.1109/34.232073). NaN unless both masks have a pixel.
     """
+    from scipy.ndimage import binary_erosion, distance_transform_edt  # slow to import, and not needed by every lab
+
     if not (predicted.any() and truth.any()):
         return math.nan
     edges = [mask & ~binary_erosion(mask) for mask in (predicted, truth)]
