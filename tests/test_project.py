@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -114,10 +116,15 @@ def test_packages_used_are_declared() -> None:
                 used |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 used.add(node.module.split(".")[0])
-    import sys
-
     foreign = used - set(sys.stdlib_module_names) - {"labkit"}
     assert {names.get(name, name) for name in foreign} <= declared
+
+
+def test_the_labs_start_without_what_is_slow_to_import() -> None:
+    asked = "import sys, labkit.labs as labs; [labs.lab_of(name) for name in labs.LABS]; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    assert "labkit.labs.analysis" in loaded
+    assert not {"torchvision", "torch._dynamo", "sklearn", "typst"} & set(loaded)
 
 
 @every_notebook
