@@ -30,7 +30,7 @@ def show_source(*things: Any) -> None:
     """Show the source code of classes and functions of labkit: the very code that runs."""
     source = "\n\n".join(inspect.getsource(thing) for thing in things)
     # Styles within the tags, since JupyterLab, GitHub and HTML exports each style code their own way, or not at all.
-    styles = "font-family: monospace; font-size: 85%; "  # so that 120 characters fit beside the list of files
+    styles = "font-family: monospace; font-size: 82%; "  # so that 120 characters fit beside the list of files
     styles += "white-space: pre-wrap; word-break: normal"  # JupyterLab breaks within words
     html = highlight(source, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, prestyles=styles))
     display({"text/plain": source, "text/html": html}, raw=True)
