@@ -138,14 +138,9 @@ def mean_colour_accuracy(data: Data) -> float:
 
 
 def block_maps(model: BlockCNN, images: Tensor) -> dict[str, np.ndarray]:
-    """What the first image of a normalised batch (N, C, H, W) has become after each block: the strongest channel."""
-    x = images[:1].to(next(model.parameters()).device)
-    maps = {"image": x[0].mean(dim=0)}
-    with torch.inference_mode():
-        for number, block in enumerate(model.eval().blocks, start=1):
-            x = block(x)  # (1, width, H / 2^number, W / 2^number)
-            maps[f"after block {number}"] = x[0, x[0].mean(dim=(1, 2)).argmax()]
-    return {name: value.float().cpu().numpy() for name, value in maps.items()}
+    """The first image of a normalised batch (N, C, H, W), and ``maps_after`` each block."""
+    blocks = {f"after block {number}": block for number, block in enumerate(model.blocks, start=1)}
+    return {"image": images[0].mean(dim=0).numpy()} | classification.maps_after(blocks, images)
 
 
 def stop_epochs(params: Parameters, history: pd.DataFrame) -> dict[str, int | None]:

@@ -1,9 +1,12 @@
 """What the classification labs share: parameters, three parts of a data set, batches and recipe."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from labkit.data.augment import Augmentation
@@ -100,3 +103,18 @@ def build_recipe(
         metric_name=metric_name,
         stop_early=stop_early,
     )
+
+
+def maps_after(stages: Mapping[str, nn.Module], images: Tensor) -> dict[str, np.ndarray]:
+    """What the first of images (N, C, H, W) is after each of ``stages`` in a row: the strongest channel, (H, W)."""
+    maps, x = {}, images[:1].to(next(next(iter(stages.values())).parameters()).device)
+    with torch.inference_mode():
+        for name, stage in stages.items():
+            x = stage.eval()(x)
+            maps[name] = x[0, strongest(x)].float().cpu().numpy()
+    return maps
+
+
+def strongest(features: Tensor) -> int:
+    """The channel of features (N, C, H, W) with the highest mean in the first image."""
+    return int(features[0].mean(dim=(1, 2)).argmax())

@@ -119,23 +119,15 @@ def first_block_maps(model: ResNet, images: Tensor) -> dict[str, np.ndarray]:
         stem = model.eval().stem(images[:1].to(next(model.parameters()).device))
         x, y = block.shortcut(stem), block(stem)
     hook.remove()
-    channel = strongest(x)
+    channel = classification.strongest(x)
     maps = {"x": x, "F(x)": seen["branch"], "relu(x + F(x))": y}
     return {name: value[0, channel].float().cpu().numpy() for name, value in maps.items()}
 
 
 def stage_maps(model: ResNet, images: Tensor) -> dict[str, np.ndarray]:
-    """What the first of the images (N, 1, H, W) becomes on its way: after the stem and after each stage, a map (H, W).
-
-    Of each place, the map of the channel that answers most.
-    """
-    maps = {}
-    with torch.inference_mode():
-        x = model.eval().stem(images[:1].to(next(model.parameters()).device))
-        maps["stem"] = x
-        for number, stage in enumerate(model.stages):
-            maps[f"stages.{number}"] = x = stage(x)
-    return {name: value[0, strongest(value)].float().cpu().numpy() for name, value in maps.items()}
+    """``maps_after`` the stem and each stage, for the first image of a normalised batch (N, 1, H, W)."""
+    stages = {f"stages.{number}": stage for number, stage in enumerate(model.stages)}
+    return classification.maps_after({"stem": model.stem, **stages}, images)
 
 
 def reader(model: ResNet, params: Parameters, precision: Precision) -> Callable[[Tensor], Reading]:
@@ -146,8 +138,3 @@ def reader(model: ResNet, params: Parameters, precision: Precision) -> Callable[
         return forward(model, images, precision).softmax(dim=1)[0].cpu().numpy(), stage_maps(model, images)
 
     return read
-
-
-def strongest(features: Tensor) -> int:
-    """The channel of features (N, C, H, W) with the highest mean in the first image."""
-    return int(features[0].mean(dim=(1, 2)).argmax())

@@ -1,4 +1,4 @@
-"""Many runs of one notebook, some at once, each in a process of its own; what is complete already is not repeated."""
+"""Many runs, some at once, each in a process of its own; what is complete already is not repeated."""
 
 import contextlib
 import hashlib

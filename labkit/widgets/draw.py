@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 import numpy as np
+import pandas as pd
 from ipywidgets import HTML, Button, Checkbox, FloatSlider, Layout, VBox
 from ipywidgets.widgets.widget import Widget
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from torch import Tensor
 from labkit.data.drawing import SIDE, Stroke, as_mnist, picture_of
 from labkit.labs.mnist_resnet18 import Reading
 from labkit.results.picture_tables import feature_maps, pictures
+from labkit.results.plots import draw_images
 from labkit.results.words import percent
 from labkit.widgets.explorer import Explorer, places
 from labkit.widgets.frontend import offered
@@ -39,14 +41,11 @@ def digit(read: Callable[[Tensor], Reading], class_names: Sequence[str], strokes
         table = feature_maps(maps)
         top, bottom = figure.subfigures(2, 1, height_ratios=(3, 2))
         left, right = top.subplots(1, 2, width_ratios=(2, 3))
-        left.imshow(pictures(image)[0], cmap="gray", vmin=0, vmax=255)
-        left.set_title("what the network is given", fontsize="medium", loc="center")
         left.set_axis_off()
+        draw_images([left], pd.DataFrame({"title": ["what the network is given"], "image": pictures(image)}))
         right.bar(class_names, 100 * probabilities)
         right.set(ylim=(0, 100), ylabel="probability (%)")
-        for ax, row in zip(places(bottom, 1, len(table)), table.itertuples(), strict=True):
-            ax.imshow(row.image, cmap="gray", vmin=0, vmax=255)
-            ax.set_title(row.map, fontsize="small", loc="center")
+        draw_images(places(bottom, 1, len(table)), table.rename(columns={"map": "title"}))
         first, second = np.argsort(probabilities)[::-1][:2]
         return (
             f"It reads {class_names[first]} ({percent(probabilities[first])}), else {class_names[second]} "
@@ -69,15 +68,12 @@ class Board:
     def __init__(self, strokes: Sequence[Stroke]):
         self.strokes, self.pen_is_down = [list(stroke) for stroke in strokes], False
         self.then: Callable[[], None] = lambda: None
-        self.clear = Button(description="Clear", tooltip="Take everything off the board")
-        self.clear.on_click(self.wipe)
         self.box = VBox(self.with_canvas() if find_spec("ipycanvas") else [HTML(f"<p>{ABSENT}</p>")])
 
     def with_canvas(self) -> Sequence[Widget]:
         """The square, and what is beside it."""
-        from ipycanvas import Canvas, hold_canvas
+        from ipycanvas import Canvas
 
-        self.hold = hold_canvas
         self.canvas = Canvas(
             width=ZOOM * SIDE, height=ZOOM * SIDE, layout=Layout(width=f"{ZOOM * SIDE}px", height=f"{ZOOM * SIDE}px")
         )
@@ -87,15 +83,16 @@ class Board:
         for event, does in (("start", self.begin), ("move", self.go_on), ("end", self.lift), ("cancel", self.lift)):
             getattr(self.canvas, f"on_touch_{event}")(lambda touches, does=does: does(*(touches or [(0, 0)])[0]))
         self.show()
-        return [HTML("Draw a digit here:"), self.canvas, self.clear]
+        clear = Button(description="Clear", tooltip="Take everything off the board")
+        clear.on_click(self.wipe)
+        return [HTML("Draw a digit here:"), self.canvas, clear]
 
     def show(self) -> None:
         """Draw the strokes on a black square."""
-        with self.hold():
-            self.canvas.fill_rect(0, 0, ZOOM * SIDE, ZOOM * SIDE)
-            for stroke in self.strokes:
-                for start, end in zip(stroke, [*stroke[1:], stroke[-1]], strict=True):
-                    self.line(start, end)
+        self.canvas.fill_rect(0, 0, ZOOM * SIDE, ZOOM * SIDE)
+        for stroke in self.strokes:
+            for start, end in zip(stroke, [*stroke[1:], stroke[-1]], strict=True):
+                self.line(start, end)
 
     def line(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """A straight line on the canvas, between points in pixels of the image."""

@@ -15,11 +15,17 @@ def slide(cell: Locator, name: str, key: str) -> None:
     handle.press(key)
 
 
-def test_sliders_move_the_mask_and_its_dice(lab: Lab) -> None:
-    lab.open("02", name="controls", **SMALL["02"], seed=8)
+def with_controls(lab: Lab, number: str, code: str) -> Locator:
+    """Run a notebook, and show the cell with this code."""
+    lab.open(number, name="controls", **SMALL[number], seed=9)
     lab.run_all()
-    cell = lab.cell("explore.masks(")
+    cell = lab.cell(code)
     lab.show(cell)
+    return cell
+
+
+def test_sliders_move_the_mask_and_its_dice(lab: Lab) -> None:
+    cell = with_controls(lab, "02", "explore.masks(")
     picture, sentence = cell.locator(".widget-html-content img"), cell.locator(".widget-html-content p")
     lab.picture("masks")
     for name, key in (("threshold", "Home"), ("slice", "End")):
@@ -52,10 +58,7 @@ def test_a_button_stops_the_training_and_it_goes_on(lab: Lab) -> None:
 
 
 def test_a_digit_drawn_with_the_mouse_is_read(lab: Lab) -> None:
-    lab.open("01", name="drawing", **SMALL["01"], seed=8)
-    lab.run_all()
-    cell = lab.cell("draw.digit(")
-    lab.show(cell)
+    cell = with_controls(lab, "01", "draw.digit(")
     sentence, canvas = cell.locator(".widget-html-content p"), cell.locator("canvas")
     expect(sentence).to_contain_text("It reads ")
     said = sentence.inner_text()
