@@ -9,9 +9,11 @@ help:  ## show this list
 
 install: .venv/installed  ## make .venv with everything in it
 
-lab: .venv/installed  ## run every notebook with its quick parameters, results in runs/, and make report/report.pdf
+lab: .venv/installed  ## run every lab with its quick parameters, results in runs/, and make report/report.pdf
+	@echo "Six labs, two at a time: about seven minutes on two processor cores. Each says here when it starts and ends."
 	@$(BIN)/labkit run --all --jobs 2
 	@$(BIN)/labkit report
+	@echo "Read report/report.pdf; 'make jupyter' opens the notebooks."
 
 test: .venv/installed  ## run the tests, two at a time
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -19,8 +21,9 @@ test: .venv/installed  ## run the tests, two at a time
 test-browser: .venv/installed  ## run every notebook in JupyterLab and Chromium, by its menus and buttons
 	@$(BIN)/python -m pytest tests/browser
 
-jupyter: .venv/installed  ## open the notebooks in JupyterLab
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab notebooks  # so that its terminals know labkit
+jupyter: .venv/installed  ## open the notebooks in JupyterLab (ARGS="--no-browser --port 8890": its own options)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --ServerApp.root_dir=. \
+	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)  # the path: its terminals know labkit
 
 lint: .venv/installed  ## check style of code and notebooks
 	@$(BIN)/ruff check labkit notebooks tests benchmarks

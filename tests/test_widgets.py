@@ -128,7 +128,7 @@ def test_prediction_browser_keeps_to_the_classes(digits: tuple[Any, Any, pd.Data
     count = (
         (per_image["true"] == wrong.iloc[0]["true"]) & (per_image["predicted"] == wrong.iloc[0]["predicted"])
     ).sum()
-    assert f"1 to {count} of {count}, {count} of them mistakes" in sentence(explorer)
+    assert f"1 to {count} of {count} ({count} of the {count} wrong)" in sentence(explorer)
     assert (explorer.controls["page"].value, explorer.controls["page"].max) == (1, 1)
     assert (picture(explorer) != before).any()
 
@@ -459,7 +459,8 @@ def test_the_stop_button_ends_the_training_in_order_and_it_goes_on(kernel: Kerne
         steps.append(len(pd.read_csv(folder / "history.csv")))
     assert 0 < steps[0] < steps[1]
     last = of(messages, "update_display_data")[-1]["data"]
-    assert last == {"text/plain": ""}  # a saved notebook has no widget of the training
+    assert set(last) == {"text/plain", "text/html"}  # a saved notebook has the curves, and no widget
+    assert "<img" in last["text/html"] and "epochs done" in last["text/plain"]
 
 
 def test_a_training_without_a_front_end_has_no_widget(kernel: Kernel) -> None:

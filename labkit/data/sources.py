@@ -34,8 +34,8 @@ class Source:
             return "All files of the data set are there; their checksums are not published, so none was verified."
         if self.kind == "sample":
             return (
-                "**Sample data.** labkit made these pictures as a stand-in. No score on them says anything about the "
-                "real data set, and no report is judged by them. `labkit data list` says how to get the real one."
+                "**Sample data**, a stand-in for the real data set, without a download. No score on it says anything "
+                "about the real one, and no report is judged by it. `labkit data list` says how to get the real one."
             )
         said = "The files have the right format but are not the published ones, so no report is judged by them."
         if 0 < len(self.odd) < len(self.files) / 2:  # damage, rather than another data set

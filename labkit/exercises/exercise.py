@@ -40,11 +40,12 @@ class Exercise:
 class Prediction(Exercise):
     """A number to be guessed before the run; ``measured`` is the expression in the notebook that it is compared with.
 
-    ``unit`` stands behind the number; a guess within ``close`` counts as close.
+    ``unit`` stands behind the number, which lies between 0 and ``most``; a guess within ``close`` counts as close.
     """
 
     measured: str
     close: float
+    most: float
     unit: str = ""
     asked: str = "a number"
 
@@ -59,6 +60,8 @@ class Prediction(Exercise):
             return self.says("not yet", "A prediction is one number, without its unit.")
         if found is None or found.ndim or found != found:
             return self.says("predicted", "This run measured nothing to compare it with.", answer=f"{guess:g}")
+        if not 0 <= guess <= self.most:
+            return self.says("not yet", f"It can only lie between 0 and {self.most:g}.")
         gap = float(guess - found)
         far = "close" if abs(gap) <= self.close else f"{abs(gap):.3g} too {'high' if gap > 0 else 'low'}"
         unit = f" {self.unit}" if self.unit else ""

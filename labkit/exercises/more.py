@@ -32,9 +32,9 @@ MORE = {
     "04_block_cnn": """
 - **Where do the parameters sit?** `tail = "halving"` puts the report's fully connected layers behind the blocks. How
   many parameters do they add, and what do they do to accuracy?
-- **Against learning by heart.** Set `flip = true` and `crop = 4`. How far apart do the two curves of the loss stay
+- **Against learning by heart.** Set `flip = True` and `crop = 4`. How far apart do the two curves of the loss stay
   now?
-- **Half the pixels, sooner.** Set `early_pool = true`. How many more images a second, at what price in accuracy? And
+- **Half the pixels, sooner.** Set `early_pool = True`. How many more images a second, at what price in accuracy? And
   with the time you saved spent on `width`?
 - **One block or four?** Train with `blocks = 2`. Which classes suffer most, and why those?
 - **Your own classes.** Put ten folders of pictures of yours under `cifar10/train` and `cifar10/test`. What would
@@ -45,7 +45,7 @@ MORE = {
   accuracy, and why is that no progress?
 - **One true distribution.** Train `log_softmax` against `two_decoders` over three seeds. Is the difference larger
   than the spread?
-- **Seeing more of each photo.** Set `flip = true` and `crop = 4`. Which bar of *What limits the score* grows?
+- **Seeing more of each photo.** Set `flip = True` and `crop = 4`. Which bar of *What limits the score* grows?
 - **One answer an image.** Train `image_classes` against `one_decoder`. Which of the bars moves, and does the mask get
   worse?
 - **A vote.** How many test photos would be right if their pixels voted? (`per_image.csv` holds the answer.)

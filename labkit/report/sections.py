@@ -203,8 +203,9 @@ def figures(run: FinishedRun, text: LabText, place: str, out: Path) -> str:
     for name, caption in text.figures.get(place, {}).items():
         if alt := run.description(name):
             copy_figure(run.folder / "figures", name, out / "figures", f"{number}-{name}")
-            said = f": {md.sentence(alt)}" if place == "analysis" and len(alt) < SENTENCES else " shows it."
-            parts.append(f"[](#fig-{number}-{name}){said}\n" if place != "data" else "")
+            figure = f"[](#fig-{number}-{name})"
+            said = f"{figure}: {md.sentence(alt)}" if place == "analysis" and len(alt) < SENTENCES else f"See {figure}."
+            parts.append(f"{said}\n" if place != "data" else "")
             parts.append(md.figure(f"{number}-{name}.png", caption, alt, f"{number}-{name}", _width(run, name)))
     return "\n".join(parts)
 

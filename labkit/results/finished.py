@@ -95,11 +95,12 @@ class FinishedRun:
 
 
 def hardware(run: FinishedRun) -> str:
-    """``2 × AMD EPYC``, or the name of the graphics card."""
+    """``2 threads of AMD EPYC``, or the name of the graphics card."""
     machine = run.manifest.environment
     if run.manifest.device != "cpu" and machine.get("gpu"):
         return str(machine["gpu"])
-    return f"{machine.get('threads', '?')} × {machine.get('cpu', 'unknown processor')}"
+    threads = machine.get("threads", "?")
+    return f"{threads} {'thread' if threads == 1 else 'threads'} of {machine.get('cpu', 'unknown processor')}"
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import torch
 from labkit.paths import PACKAGE, project_root
 
 STUDENT = "exercise"  # tag of the cells that a student fills in; no training depends on them
+NOT_COMPARED = {STUDENT, "parameters"}  # parameters are compared by their values
+TRAINS = "common.train("  # what stands in a cell that trains
 TAUGHT_BY = ("data", "models", "training", "labs")  # the rooms of labkit on which it depends what a training learns
 
 
@@ -34,7 +36,7 @@ def code_version(notebook: str = "") -> dict[str, Any]:
     digest = hashlib.sha256()
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
-    digest.update(_code_cells(notebook).encode())
+    digest.update("\n".join(_code_cells(notebook)).encode())
     commit = _git("rev-parse", "HEAD")
     dirty = bool(_git("status", "--porcelain")) if commit else None
     return {"commit": commit, "dirty": dirty, "sha256": digest.hexdigest()}
@@ -47,16 +49,18 @@ def training_code(notebook: str) -> dict[str, str]:
     """
     files = [path for room in TAUGHT_BY for path in sorted((PACKAGE / room).rglob("*.py"))]
     parts = {path.relative_to(PACKAGE.parent).as_posix(): path.read_bytes() for path in [*files, PACKAGE / "draws.py"]}
-    parts[f"the code cells of {notebook}"] = _code_cells(notebook, without=STUDENT).encode()
+    cells = _code_cells(notebook)
+    last = max((number for number, code in enumerate(cells, start=1) if TRAINS in code), default=len(cells))
+    parts[f"the code cells of {notebook}, up to the training,"] = "\n".join(cells[:last]).encode()
     return {"torch": torch.__version__} | {name: hashlib.sha256(c).hexdigest()[:12] for name, c in parts.items()}
 
 
-def _code_cells(notebook: str, without: str = "") -> str:
-    """The code of the workbook's notebook, but for cells with the tag ``without``."""
+def _code_cells(notebook: str) -> list[str]:
+    """The code of the workbook's notebook, cell by cell, but for those that a student fills in."""
     path = project_root() / "notebooks" / f"{notebook}.ipynb"
     cells = json.loads(path.read_text("utf-8"))["cells"] if path.is_file() else []
-    kept = [cell for cell in cells if cell["cell_type"] == "code" and without not in cell["metadata"].get("tags", [])]
-    return "\n".join("".join(cell["source"]) for cell in kept)
+    cells = [cell for cell in cells if cell["cell_type"] == "code"]
+    return ["".join(c["source"]) for c in cells if not NOT_COMPARED & set(c["metadata"].get("tags", []))]
 
 
 def _git(*words: str) -> str | None:

@@ -76,9 +76,10 @@ def thresholds(curve: pd.DataFrame) -> str:
     """The threshold curve: where Dice is highest, and how flat it is."""
     best, half = curve.loc[curve["dice"].idxmax()], curve.loc[(curve["threshold"] - 0.5).abs().idxmin()]
     near = curve.loc[curve["dice"] >= best["dice"] - 0.01, "threshold"]
+    width = f"Thresholds from {near.min():.2f} to {near.max():.2f} reach" if len(near) > 1 else "No other reaches"
     return (
         f"Mean Dice is highest at the threshold {best['threshold']:.2f} with {best['dice']:.4f}; at 0.50 it is "
-        f"{half['dice']:.4f}. Thresholds from {near.min():.2f} to {near.max():.2f} reach within 0.01 of the best."
+        f"{half['dice']:.4f}. {width} within 0.01 of the best."
     )
 
 
@@ -89,7 +90,7 @@ def cases(cases: pd.DataFrame) -> str:
         named = ", ".join(f"{row.image} (Dice {row.dice:.3f})" for row in rows.itertuples())
         lines.append(f"{kind}: {named}")
     missed, false = int(cases["fn"].sum()), int(cases["fp"].sum())
-    return f"True and predicted outlines. {'; '.join(lines)}. Missed pixels: {missed:,}; false pixels: {false:,}."
+    return f"True and predicted outlines, {'; '.join(lines)}. Missed pixels: {missed:,}; false pixels: {false:,}."
 
 
 def errors(table: pd.DataFrame) -> str:

@@ -36,9 +36,10 @@ __all__ = ["use_style"]  # for the notebooks, which draw with this module alone
 
 
 def _plain_log_ticks(axis: Axis) -> None:
-    """Label 1, 1.5, 2, 3, 5 and 7 of every decade in plain numbers, or round numbers if few of these are in sight."""
+    """Label some of 1, 1.5, 2, 3, 5 and 7 of every decade in plain numbers; over a short range, round numbers."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)) if high > 4 * low else MaxNLocator(5))
+    subs = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 1000 * low else (1,)
+    axis.set_major_locator(LogLocator(subs=subs) if high > 4 * low else MaxNLocator(5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

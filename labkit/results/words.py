@@ -43,6 +43,8 @@ def class_counts(counts: pd.DataFrame) -> str:
 def learning_rate(rates: pd.DataFrame) -> str:
     """The table of ``tables.planned_rates``."""
     top, first, last = rates.loc[rates["learning_rate"].idxmax()], rates.iloc[0], rates.iloc[-1]
+    if rates["learning_rate"].nunique() == 1:
+        return f"The learning rate stays at {top['learning_rate']:.2g} for {last['epoch']:.0f} epochs."
     return (
         f"The learning rate starts at {first['learning_rate']:.2g}, is highest with {top['learning_rate']:.2g} "
         f"at {top['epoch']:.1f} epochs, and ends at {last['learning_rate']:.2g} after {last['epoch']:.0f}."
@@ -124,12 +126,12 @@ def lesions(table: pd.DataFrame, uncut: float) -> str:
     """The lesion study: how much each kind of cut costs, and which block suffers most."""
     branch, way = table["branch cut"], table["way round cut"]
     weakest = table["block"][branch.idxmin()]
-    missed = "a branch more than a way round" if branch.median() < way.median() else "a way round more than a branch"
+    branches, ways = int((branch < way).sum()), int((way < branch).sum())
     return (
         f"Uncut, the network reads {percent(uncut)} of these images. With one branch cut it still reads "
         f"{percent(branch.median())} (median of {len(table)} blocks; worst {percent(branch.min())}, block {weakest}), "
         f"with one way round cut, {percent(way.median())} (median; worst {percent(way.min())}). "
-        f"Once trained, it misses {missed}."
+        f"Of the {len(table)} blocks {branches} miss their branch more than their way round, and {ways} the reverse."
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SAVED = "stopped after the step at hand, and saved: run it again to go on"
+SAVED = "stopped after the step at hand, and saved: run this again to go on"
 
 
 class StoppedBetweenSteps(KeyboardInterrupt):

@@ -93,9 +93,9 @@ def predictions(per_image: pd.DataFrame, split: Split, class_names: Sequence[str
             images = pictures(split.subset(rows.index.to_numpy(copy=True)).images)
             titles = [f"{row.true} →\n{row.predicted} ({row.loss:.2f})" for row in rows.itertuples()]
             draw_images(places(figure, PAGE // ROW, ROW), pd.DataFrame({"image": images, "title": titles}))
-        mistakes = int((~found["correct"]).sum())
-        shown = f"images {start + 1} to {start + len(rows)} of {len(found):,}" if len(rows) else "no such image"
-        return f"{shown[0].upper()}{shown[1:]}, {mistakes:,} of them mistakes. True class → answer (loss in nats)."
+        many, mistakes = len(found), int((~found["correct"]).sum())
+        shown = f"Images {start + 1} to {start + len(rows)} of {many:,} ({mistakes:,} of the {many:,} wrong)"
+        return f"{shown if len(rows) else 'No such image'}. True class → answer (loss in nats)."
 
     names = [ANY, *class_names]
     controls = {

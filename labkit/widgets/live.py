@@ -114,17 +114,20 @@ class Live(Observer):
 def training(recipe: Recipe) -> Iterator[list[Observer]]:
     """Observers for a training within: curves and a button that stops it; none without a front end.
 
-    In the end they leave the notebook, which shows the whole history as a figure.
+    In the end they leave the notebook, which shows the whole history as a figure; a training that was stopped leaves
+    its curves as a picture.
     """
     if not frontend.is_there():
         yield []
         return
     live = Live(recipe.epochs, recipe.metric_name)
-    place = frontend.show(live.box)
+    place, stopped = frontend.show(live.box), True
     try:
         yield [live]
+        stopped = False
     finally:
         live.stop.training = False
-        place.update({"text/plain": ""}, raw=True)
+        left = {"text/plain": live.sentence(), "text/html": live.view.value} if stopped else {"text/plain": ""}
+        place.update(left, raw=True)
         for widget in (live.box, live.view, live.stop.button):
             widget.close()

@@ -50,6 +50,7 @@ def schedule(params: TrainingParameters, recipe: Recipe, steps: int) -> Explorer
         return f"{words.learning_rate(rates)}{unknown} For the parameters cell: {chosen}."
 
     longest = max(20, 2 * params.epochs)
+    cut = params.step_size if params.schedule in ("step", "plateau") else max(1, params.epochs // 3)  # is to be seen
     controls = {
         "schedule": Dropdown(options=SCHEDULES, value=params.schedule, description="schedule", **WIDE),
         "learning_rate": FloatLogSlider(params.learning_rate, min=-5, max=0, description="highest rate", **WIDE),
@@ -57,7 +58,7 @@ def schedule(params: TrainingParameters, recipe: Recipe, steps: int) -> Explorer
         "warmup_epochs": FloatSlider(
             params.warmup_epochs, min=0, max=longest / 2, step=0.1, description="warm-up (epochs)", **WIDE
         ),
-        "step_size": IntSlider(params.step_size, 1, longest, description="step (epochs)", **WIDE),
+        "step_size": IntSlider(cut, 1, longest, description="step (epochs)", **WIDE),
     }
     return Explorer(draw, controls, (6.5, 3.4))
 

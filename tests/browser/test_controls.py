@@ -49,7 +49,7 @@ def test_a_button_stops_the_training_and_it_goes_on(lab: Lab) -> None:
     lab.wait()
     (folder,) = (lab.server.runs / "01_mnist_resnet18").glob("quick-seed8-*")
     assert read_manifest(folder)["status"] == "interrupted"
-    assert "run it again to go on" in lab.said(cell)
+    assert "run this again to go on" in lab.said(cell)
     lab.show(cell)
     lab.picture("stopped-by-the-button")
     lab.run_all()

@@ -16,6 +16,7 @@ turn = Prediction(
     "The parameters cell says how many epochs there are at most and how many images there are to learn by heart.",
     measured='history.loc[history["val_loss"].idxmin(), "epoch"]',
     close=1,
+    most=1000,
     asked="an epoch, counted from 1",
 )
 

@@ -13,9 +13,10 @@ photo = Prediction(
     "Predict: which share of the photo's pixels is right?",
     "Do this before you run the notebook. Of the pixels that belong to the photo, which share gets the right one of "
     "twenty classes, in percent? Ten per cent would be a guess among the photos' ten.\n\n"
-    "The digits are few and simple; the photos are many, and there are few of them to learn from.",
+    "The kinds of photo are easy to tell for you. How many of them are there to learn from, and for how long?",
     measured='100 * results["photo_accuracy"]["value"]',
     close=5,
+    most=100,
     unit="%",
     asked="in percent",
 )
@@ -193,8 +194,8 @@ photo_vote = Written(
 ink = Question(
     "coloured_ink",
     "Change and explain: ink of any colour",
-    'With `ink = "colour"` a digit may have the colour of the photo beneath it. Write down which of the two scores '
-    "will fall more, the digit's or the photo's. Then change the parameter and run the notebook again.\n\n"
+    'With `ink = "colour"` a digit may have the colour of the photo beneath it. Write down which will '
+    "fall more, what is right of the photo or of the mask. Then change the parameter and run the notebook again.\n\n"
     "Say what happened to each score and to the mask, and explain it by what an edge is to the network.",
     least=120,
 )

@@ -18,6 +18,7 @@ expected_dice = Prediction(
     "1 is a perfect outline, 0 misses everything; the liver fills only a small part of a slice.",
     measured='results["dice"]["value"]',
     close=0.05,
+    most=1,
     asked="between 0 and 1",
 )
 

@@ -18,6 +18,7 @@ mirrored = Prediction(
     "Think of each digit in turn: which of the ten look the same in a mirror, and which turn into another one?",
     measured='100 * flipped["correct"].mean()',
     close=5,
+    most=100,
     unit="%",
     asked="in percent",
 )

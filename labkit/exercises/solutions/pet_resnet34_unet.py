@@ -19,6 +19,7 @@ border = Prediction(
     "Think of how large the border is beside the whole pet, and what Dice does with all the rest.",
     measured='targets_table.set_index("target").loc["border_only", "dice"]',
     close=0.05,
+    most=1,
     asked="between 0 and 1",
 )
 
