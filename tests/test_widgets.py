@@ -460,7 +460,8 @@ def test_the_stop_button_ends_the_training_in_order_and_it_goes_on(kernel: Kerne
     assert 0 < steps[0] < steps[1]
     last = of(messages, "update_display_data")[-1]["data"]
     assert set(last) == {"text/plain", "text/html"}  # a saved notebook has the curves, and no widget
-    assert "<img" in last["text/html"] and "epochs done" in last["text/plain"]
+    assert "<img" in last["text/html"]
+    assert "epochs done" in last["text/plain"]
 
 
 def test_a_training_without_a_front_end_has_no_widget(kernel: Kernel) -> None:
