@@ -10,6 +10,20 @@ import click
 from labkit.errors import LabError, RequestError
 
 PATH = click.Path(path_type=Path)
+
+
+class RunPath(click.Path):
+    """A run folder, or a folder of them: where the command was typed, else of that name in the project."""
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """``runs/02_liver_unet/RUN`` is found from a terminal in ``notebooks/``, too."""
+        from labkit.paths import project_root
+
+        path = Path(super().convert(value, param, ctx))
+        return path if path.exists() or not (project_root() / path).exists() else project_root() / path
+
+
+RUN = RunPath(path_type=Path)
 EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 130}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.results.notebook import FORMATTERS
-from labkit.results.words import name_of
+from labkit.results.words import heading_of
 
 FORMATS = FORMATTERS | {"points": lambda value: f"{100 * value:+.2f}", "minutes": lambda value: f"{value:.1f}"}
 
@@ -27,14 +27,6 @@ def code(text: Any) -> str:
     flat = " ".join(str(text).split()).replace("|", "¦")
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", flat)), default=0))
     return f"{fence} {flat} {fence}" if "`" in flat else f"`{flat}`"
-
-
-def heading_of(column: str) -> str:
-    """A column as a reader writes it: ``val_dice`` -> validation Dice."""
-    for short, part in (("train_", "training "), ("val_", "validation ")):
-        if column.startswith(short):
-            return part + name_of(column.removeprefix(short))
-    return name_of(column)
 
 
 def table(frame: pd.DataFrame, caption: str, name: str, **formats: str) -> str:

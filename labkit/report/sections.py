@@ -16,6 +16,8 @@ from labkit.results.figures import FORMATS
 from labkit.results.finished import FinishedRun
 
 TEXTS = Path(__file__).parent / "texts"
+WHOLE_WIDTH = 9.0  # inches of a figure that takes the whole width of a page; its letters shrink to about two thirds
+PIXELS_AN_INCH = 200  # of a figure that does not say
 SENTENCES = 400  # characters of a description that is short enough to stand in the text as well
 FULL, BRIEF, SHORTEST = 2, 1, 0  # how much is said
 NOT_SHOWN = (
@@ -211,12 +213,12 @@ def figures(run: FinishedRun, text: LabText, place: str, out: Path) -> str:
 
 
 def _width(run: FinishedRun, name: str) -> int:
-    """Width on the page in percent: wide figures take it whole, tall ones so much that they stay in proportion."""
+    """Width on the page in percent, the same for all of one size, so that letters are of one size throughout."""
     from PIL import Image
 
     with Image.open(run.folder / "figures" / f"{name}.png") as picture:
-        wide, high = picture.size
-    return 100 if wide > 2.4 * high else 80 if wide > 1.7 * high else 65 if wide > 1.25 * high else 55
+        inches = picture.width / max(1, picture.info.get("dpi", (PIXELS_AN_INCH, 0))[0])
+    return max(10, min(100, round(100 * inches / WHOLE_WIDTH)))
 
 
 def copy_figure(source: Path, name: str, target: Path, new_name: str) -> None:

@@ -66,9 +66,10 @@ def size(table: pd.DataFrame) -> str:
     rank = table["true_share"].corr(table["dice"], method="spearman")
     small = table["true_share"].rank(method="first") <= len(table) / 2
     low, high = table.loc[small, "dice"].mean(), table.loc[~small, "dice"].mean()
+    verdict = "The smaller score lower" if low < high else "The smaller do not score lower here"
     return (
         f"The half of the images with less foreground has a mean Dice of {low:.3f}, the other half {high:.3f} "
-        f"(rank correlation of size and Dice {rank:+.2f}, n = {len(table)})."
+        f"(rank correlation of size and Dice {rank:+.2f}, n = {len(table)}). {verdict}."
     )
 
 

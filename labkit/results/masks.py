@@ -148,7 +148,7 @@ def plot_score_against_size(table: pd.DataFrame, *, ax: Axes | None = None) -> A
         )
     ax.set(xlabel="true foreground (% of the pixels)", ylabel="Dice", title="Dice against size")
     if len(groups) > 1:
-        ax.legend(loc="lower right")
+        legend_below_axes(ax)
     return ax
 
 

@@ -15,6 +15,7 @@ from labkit.data.sources import Source
 from labkit.files import write_atomic
 from labkit.results import figures
 from labkit.results.run import Run
+from labkit.results.words import heading_of
 
 FORMATTERS: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: f"{100 * value:.2f} %",
@@ -86,6 +87,7 @@ def passing_table(frame: pd.DataFrame, **formats: str) -> None:
     formatters = {column: FORMATTERS[kind] for column, kind in formats.items()}
     texts = {"subset": [c for c in frame if c not in formats and not pd.api.types.is_numeric_dtype(frame[c])]}
     styled = frame.style.format(formatters, na_rep="–", escape=None).hide(axis="index")
+    styled = styled.format_index(lambda column: heading_of(str(column)), axis=1)
     styled = styled.set_properties(**texts, **{"text-align": "left"})
     styled = styled.set_table_styles({c: [{"selector": "th", "props": "text-align: left"}] for c in texts["subset"]})
     display(styled)

@@ -18,6 +18,14 @@ def name_of(metric: str) -> str:
     return known.get(metric) or " ".join(known.get(word, word) for word in metric.split("_"))
 
 
+def heading_of(column: str) -> str:
+    """A column as a reader writes it: ``val_dice`` -> validation Dice."""
+    for short, part in (("train_", "training "), ("val_", "validation ")):
+        if column.startswith(short):
+            return part + name_of(column.removeprefix(short))
+    return name_of(column)
+
+
 def score(metric: str, value: float) -> str:
     """An accuracy in percent, any other score as a number: 98.77 %, 0.916."""
     return percent(value) if metric.endswith("accuracy") else f"{value:.3f}"
@@ -57,7 +65,7 @@ def history(table: pd.DataFrame, metric: str, chosen: int) -> str:
     begin, end, kept = (score(metric, row[f"val_{metric}"]) for row in (first, last, best))
     if len(table) == 1:
         return f"After one epoch the validation {name_of(metric)} is {begin} at a loss of {first['val_loss']:.3f}."
-    verb = "rises" if last[f"val_{metric}"] > first[f"val_{metric}"] else "goes"
+    verb = "rises" if table[f"val_{metric}"].is_monotonic_increasing else "goes"
     return (
         f"Over {len(table)} epochs the validation {name_of(metric)} {verb} from {begin} to {end} and the validation "
         f"loss goes from {first['val_loss']:.3f} to {last['val_loss']:.3f}; epoch {chosen} is chosen, with {kept}. "

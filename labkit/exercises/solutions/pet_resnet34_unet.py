@@ -187,6 +187,11 @@ one_sigmoid = Written(
             "a perfect mask now has a loss of at least 0.31 a foreground pixel.",
             lambda logits, mask: F.binary_cross_entropy_with_logits(torch.sigmoid(logits), mask),
         ),
+        "no_sigmoid": Mistake(
+            "This function wants probabilities, and gets logits, which may be below 0 or above 1. Of the two that look "
+            "alike, which has the sigmoid inside?",
+            F.binary_cross_entropy,
+        ),
         "softmax": Mistake(
             "A softmax over the pixels lets them compete for one foreground. Each pixel is a question of its own: a "
             "sigmoid.",
