@@ -179,6 +179,14 @@ def test_labels_say_what_is_changed(root: Path) -> None:
     }
 
 
+def test_no_two_recipes_share_a_label(root: Path) -> None:
+    write_run(root, test_images="t" * 64)
+    for width in (32, 64):  # tested on other images, and told apart by a fourth change
+        write_run(root, test_images="u" * 64, loss="dice", limit=5, learning_rate=0.1, width=width)
+    runs = find_runs(root)[0]
+    assert len(set(compare.labels(runs).values())) == len(runs) == 3
+
+
 def test_what_differs_between_two_runs_is_told(root: Path) -> None:
     first = open_run(write_run(root, seed=0))
     second = open_run(write_run(root, seed=1, learning_rate=0.1))

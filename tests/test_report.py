@@ -255,12 +255,15 @@ def test_plain_text_stays_as_it_is(lines: list[str]) -> None:
     assert cells == [f"x{line}" for line in lines]
 
 
-def test_the_section_of_a_lab_shows_published_data_first_then_what_was_run_most(tmp_path: Path) -> None:
+def test_the_section_of_a_lab_shows_published_data_first_then_exercises_then_what_was_run_most(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     for seed in (0, 1):
         write_run(root, seed=seed)
     write_run(root, loss="dice")
     assert [run.name for run in document.main_runs(find_runs(root)[0])] == ["02_liver_unet/quick-seed0"]
+    done = write_run(root, seed=3, width=8)
+    (done / "exercises.json").write_text('{"exercises": [{"exercise": "dice_loss", "state": "right"}]}')
+    assert [run.folder for run in document.main_runs(find_runs(root)[0])] == [done]
     write_run(root, seed=5, experiment="best", obstacle="")
     assert [run.name for run in document.main_runs(find_runs(root)[0])] == ["02_liver_unet/best-seed5"]
 

@@ -122,7 +122,11 @@ def sweep(notebook: str, grid: tuple[str, ...], seeds: int, jobs: int, asked: tu
 
         runs = plan(notebook, grid, seeds, *asked)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        rows = sweeping.carry_out(runs, jobs, fresh)
+        try:
+            rows = sweeping.carry_out(runs, jobs, fresh)
+        except KeyboardInterrupt:
+            click.echo("stopped in order: the same command again goes on, and repeats nothing", err=True)
+            raise
         table = sweeping.merged(rows)
         if len(table):
             click.echo(sweeping.lines(table))

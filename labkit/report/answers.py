@@ -20,22 +20,26 @@ class Record(BaseModel):
     exercises: list[Verdict] = Field(max_length=100)
 
 
-def exercises_part(run: FinishedRun) -> str:
-    """How far the exercises are, then each that was attempted; empty if none was, or nothing readable says so."""
+def attempted(run: FinishedRun) -> dict[str, Verdict]:
+    """The last verdict on each exercise of the lab that was attempted; none if nothing readable says so."""
     known = exercises_of(run.manifest.notebook)
     try:
         record = Record.model_validate(read_json(file_in(run.folder, RECORD)))
     except (LabError, ValidationError):
+        return {}
+    return {v.exercise: v for v in record.exercises if v.exercise in known and v.state != "not attempted"}
+
+
+def exercises_part(run: FinishedRun) -> str:
+    """How far the exercises are, then each that was attempted; empty if none was."""
+    known, done = exercises_of(run.manifest.notebook), attempted(run)
+    if not done:
         return ""
-    verdicts = {verdict.exercise: verdict for verdict in record.exercises if verdict.exercise in known}
-    attempted = {name: verdict for name, verdict in verdicts.items() if verdict.state != "not attempted"}
-    if not attempted:
-        return ""
-    counts = Counter(verdict.state for verdict in attempted.values())
-    counts["not attempted"] = len(known) - len(attempted)
+    counts = Counter(verdict.state for verdict in done.values())
+    counts["not attempted"] = len(known) - len(done)
     states = ", ".join(f"{counts[state]} {state}" for state in MARKS if counts[state])
     head = f"{len(known)} exercises, as the checks in the notebook found them: {states}.\n\n"
-    return head + md.bullets([_entry(known[name], attempted[name]) for name in known if name in attempted])
+    return head + md.bullets([_entry(known[name], done[name]) for name in known if name in done])
 
 
 def _entry(exercise: Exercise, verdict: Verdict) -> str:

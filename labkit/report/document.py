@@ -1,10 +1,13 @@
 """One Markdown source for the whole report: what was asked, each lab, the comparison, problems, how to repeat it."""
 
 import functools
+import json
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +15,7 @@ from labkit.files import write_atomic
 from labkit.labs import run_tables
 from labkit.labs.common import experiment_files, read_experiment
 from labkit.report import markdown as md
+from labkit.report.answers import attempted
 from labkit.report.sections import FULL, SHORTEST, lab_section, lab_text, results_sentence
 from labkit.report.settings import LAB_PLACES, PLACES, Settings, paragraphs
 from labkit.results import compare, run_plots, run_words
@@ -26,16 +30,24 @@ Runs = Sequence[FinishedRun]
 def main_runs(runs: Runs) -> list[FinishedRun]:
     """One run a lab, which gets a section of its own.
 
-    Complete published data come before others, then the recipe that was run with most seeds, then the first seed.
+    Complete published data come before others, then a run whose exercises were done, then what was trained on most
+    images, then the recipe that was run with most seeds, then the first seed.
     """
-    best: dict[str, FinishedRun] = {}
-    ranks: dict[str, tuple[bool, bool, int]] = {}
-    for _, group in compare.by_question([run for run in runs if not run.is_rival]):
-        run = min(compare.by_recipe(group)[0], key=lambda run: run.manifest.seed)
-        rank = (not run.manifest.data.obstacle, run.manifest.data.kind == "official", len(group))
-        if rank > ranks.get(run.manifest.notebook, (False, False, 0)):
-            best[run.manifest.notebook], ranks[run.manifest.notebook] = run, rank
-    return [best[name] for name in sorted(best)]
+    own = [run for run in runs if not run.is_rival]
+    seeds = Counter(recipe_of(run) for run in own)
+
+    def rank(run: FinishedRun) -> tuple[Any, ...]:
+        data, done = run.manifest.data, bool(attempted(run))
+        images = data.counts.get("train", 0)
+        return not data.obstacle, data.kind == "official", done, images, seeds[recipe_of(run)], -run.manifest.seed
+
+    labs = sorted({run.manifest.notebook for run in own})
+    return [max((run for run in own if run.manifest.notebook == lab), key=rank) for lab in labs]
+
+
+def recipe_of(run: FinishedRun) -> str:
+    """What runs share that differ in nothing but the seed."""
+    return json.dumps([compare.question(run), run.recipe()], sort_keys=True)
 
 
 def document(runs: Runs, left_out: pd.DataFrame, settings: Settings, folder: Path, out: Path, detail: int) -> str:
@@ -82,11 +94,16 @@ def objective(runs: Runs, text: str, detail: int) -> str:
     names = sorted({f"lab {int(name[:2])}" for name in table["notebook"]})
     samples = (table["kind"] == "sample").sum()
     warning = f" **{samples} of them are on sample data, which are no reproduction of anything.**" if samples else ""
+    several = not table[~table["run"].isin([run.name for run in runs if run.is_rival])]["notebook"].is_unique
+    which = (
+        " Of several runs of a lab its section shows one: on published data before others, then one whose exercises "
+        "were done, then one that was trained on most images."
+    )
     parts = [
         "# Objective and environment\n",
         text,
         f"This report covers {', '.join(names)}: {len(runs)} trained networks.{warning} Each score comes with a 95 % "
-        f"interval, from test images that chose nothing, unless it is said otherwise.\n",
+        f"interval, from test images that chose nothing, unless it is said otherwise.{which if several else ''}\n",
     ]
     return "\n".join(parts) if detail == SHORTEST else "\n".join([*parts, machines(runs)])
 

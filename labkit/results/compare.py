@@ -165,13 +165,18 @@ def effects(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
 def labels(runs: Sequence[FinishedRun]) -> dict[str, str]:
     """What to call each run, by its name: experiment and network, and what it has changed if another is called so."""
-    found = {}
-    for _, group in by_question(runs):
+    found, alike = {}, {}
+    for run in runs:
+        alike.setdefault((run.manifest.notebook, label(run)), []).append(run)
+    for (_, name), group in alike.items():
         base, *others = by_recipe(group)
-        found |= {run.name: label(run) for run in base}
-        for other in others:
-            change = f": {changed_words(base[0], other[0])}" if label(other[0]) == label(base[0]) else ""
-            found |= {run.name: label(run) + change for run in other}
+        found |= {run.name: name for run in base}
+        for most in (3, None):  # all that has changed, if the first three are not enough to tell them apart
+            changes = [changed_words(base[0], other[0], most) for other in others]
+            if len({*changes}) == len(changes):
+                break
+        for other, change in zip(others, changes, strict=True):
+            found |= {run.name: f"{name}: {change}" for run in other}
     return found
 
 
@@ -186,11 +191,11 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any
     return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}
 
 
-def changed_words(base: FinishedRun, other: FinishedRun, most: int = 3) -> str:
-    """What ``other`` has changed in the recipe of ``base``: ``model = unet, epochs = 5 and 2 more``."""
+def changed_words(base: FinishedRun, other: FinishedRun, most: int | None = 3) -> str:
+    """What ``other`` has changed in the recipe of ``base``: ``model = unet, epochs = 5 and 2 more`` (None: all)."""
     changed = differing(base.recipe(), other.recipe())
     shown = [f"{name} = {new}" for name, (_, new) in changed.items() if name != "experiment"] or [label(other)]
-    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    more = f" and {len(shown) - most} more" if most and len(shown) > most else ""
     return ", ".join(shown[:most]) + more
 
 

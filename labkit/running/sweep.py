@@ -49,7 +49,8 @@ class Row:
             if live:
                 self.state = "another process is at work on it"
                 return None
-            self.started, self.state = Started(request, fresh, threads), "starts"
+            known = not fresh and request.folder.is_dir()
+            self.started, self.state = Started(request, fresh, threads), "goes on" if known else "starts"
         except InUse:
             self.state = "another process is at work on it"
         except LabError as error:
