@@ -59,8 +59,8 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
         return describe(root, tree_files(root), published, "sample", samples.TEXTURES)
     if not there:
         raise DataError(
-            f"No folder {BATCHES} or {TREE} under {root}: unpack the archive from {published['homepage']} there, or "
-            f"take source='download' to fetch it or source='sample' to work on textures."
+            f"No folder {BATCHES} or {TREE} under {root}: unpack the archive from {published['homepage']} there, "
+            f"fetch it with 'labkit data get cifar10', or take source='sample' to work on textures."
         )
     if there[0] == BATCHES:
         paths = [f"{BATCHES}/{name}" for name in MD5]

@@ -46,8 +46,8 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     if not there:
         raise DataError(
             f"No folder {root / 'liver'}: put the pairs NNN.png and NNN_mask.png into its folders train and val "
-            f"({published['homepage']} has them), or take source='download' to fetch them or source='sample' to work "
-            f"on made-up slices."
+            f"({published['homepage']} has them), fetch them with 'labkit data get liver', or take source='sample' to "
+            f"work on made-up slices."
         )
     found = describe(root, pair_files(root), published, "official", "CT slices in the liver layout")
     if source == "download" and not found.verified:

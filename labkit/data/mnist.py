@@ -42,8 +42,8 @@ def find(root: Path, source: str = "auto", asked_for: bool = False, published: d
         return describe(root, list(LAYOUT), published, "sample", samples.DIGITS)
     if not there:
         raise DataError(
-            f"No MNIST files under {root}: put the four *-ubyte files into {root / 'MNIST' / 'raw'}, or take "
-            f"source='download' to fetch them or source='sample' to work on the small sample."
+            f"No MNIST files under {root}: put the four *-ubyte files into {root / 'MNIST' / 'raw'}, fetch "
+            f"them with 'labkit data get mnist', or take source='sample' to work on the small sample."
         )
     check_files(root)
     found = describe(root, list(LAYOUT), published, "official", UNKNOWN)

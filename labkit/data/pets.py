@@ -46,7 +46,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     if not there:
         raise DataError(
             f"No folder {root / FOLDER}: put 'images' and 'annotations' of the archives from {published['homepage']} "
-            f"there, or take source='download' to fetch them or source='sample' to work on made-up figures."
+            f"there, fetch them with 'labkit data get pets', or take source='sample' to work on made-up figures."
         )
     found = describe(root, listed_files(root), published, "official", "photos in the layout of Oxford-IIIT Pet")
     if {part: len(names_in(root, part)) for part in LISTS} == IMAGES:
