@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import DEFAULTS, TINY
-from PIL import Image
+from PIL import Image, ImageDraw, ImageOps
 from segments import liver_params, pets_params, write_liver, write_pets
 
 from labkit.cli import app
@@ -112,6 +112,16 @@ def test_a_classifier_prints_class_and_probability(digits_run: Path, tmp_path: P
     rest = done.stdout.partition("digit.png")[2]
     assert rest.split()[0] in "0123456789"
     assert 0 <= float(rest.split()[1]) <= 1
+
+
+def test_ink_on_paper_is_read_like_chalk_on_a_board(digits_run: Path, tmp_path: Path) -> None:
+    board = Image.new("L", (28, 28))
+    ImageDraw.Draw(board).line([(8, 6), (19, 6), (12, 22)], fill=255, width=3)
+    board.save(tmp_path / "board.png")
+    ImageOps.invert(board).convert("RGB").save(tmp_path / "paper.png")
+    said = [run("--run", digits_run, "--image", tmp_path / f"{name}.png").stdout for name in ("board", "paper")]
+    board_says, paper_says = (text.partition(".png")[2].strip() for text in said)
+    assert paper_says == f"{board_says}  dark on light, so inverted"
 
 
 def test_a_test_slice_gets_the_mask_that_was_scored(liver_run: Path, tmp_path: Path) -> None:

@@ -36,16 +36,18 @@ def build_report(
         yield f"left out  {row.folder}: {row.reason}"
     settings = read_settings(out)
     make_forms(out, sorted({run.manifest.notebook for run in runs}))
-    details = (FULL, BRIEF, SHORTEST) if pages else (FULL,)
-    for detail in details:
+    lengths: list[int] = []
+    for detail in (FULL, BRIEF, SHORTEST) if pages else (FULL,):
         with tempfile.TemporaryDirectory(prefix="labkit-report-") as name:
             source = Path(name) / "report.md"
             source.write_text(document(runs, left_out, settings, out, source.parent, detail), "utf-8")
-            length = page_count(source) if pages else 0
-            if length <= pages:
+            lengths.append(page_count(source) if pages else 0)
+            if lengths[-1] <= pages:
+                if len(lengths) > 1:
+                    yield f"shortened to {lengths[-1]} pages: the next longer form has {lengths[-2]}"
                 yield from (str(path) for path in render(source, out, formats))
                 return
-    raise RequestError(f"The shortest form has {length} pages, more than {pages}: take fewer labs, or more pages.")
+    raise RequestError(f"The shortest form has {lengths[-1]} pages, more than {pages}: take fewer labs, or more pages.")
 
 
 def chosen_runs(root: str, folders: Sequence[Path], labs: Sequence[str]) -> tuple[list[FinishedRun], pd.DataFrame]:

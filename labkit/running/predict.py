@@ -51,7 +51,11 @@ def predict(run: Path, image: Path, outputs: Mapping[str, Path | None], device: 
     if not predictor.per_pixel:
         if places:
             raise RequestError("The run is a classification, which draws no mask: leave out --output.")
-        yield from (classes_line(path, predictor.classes(read_photo(path))) for path in images)
+        for path in images:
+            photo, turned = read_photo(path), ""
+            if predictor.channels == 1 and is_on_paper(photo):
+                photo, turned = ImageOps.invert(photo.convert("L")), "  dark on light, so inverted"
+            yield classes_line(path, predictor.classes(photo)) + turned
         return
     if "mask" not in places:
         raise RequestError("The run is a segmentation, so say where the mask goes: --output FILE.")
@@ -73,6 +77,12 @@ def check_places(images: Sequence[Path], places: Mapping[str, Mapping[Path, Path
             if target.resolve() in taken:
                 raise RequestError(f"{target} would be written over an image or another output: give another place.")
             taken.add(target.resolve())
+
+
+def is_on_paper(image: Image.Image) -> bool:
+    """Whether the edge of an image is light, as paper is: the digits of MNIST are light on dark."""
+    grey = np.asarray(image.convert("L"))
+    return bool(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]).mean() > 127)
 
 
 def classes_line(path: Path, classes: Sequence[tuple[str, float]]) -> str:
@@ -191,6 +201,8 @@ def pairs(image: Path, output: Path | None) -> list[tuple[Path, Path | None]]:
             twice = next(stem for stem in stems if stems.count(stem) > 1)
             raise RequestError(f"Two images in {image} are called {twice!r} and would have one mask: rename one.")
         return [(path, output / f"{path.stem}.png" if output else None) for path in found]
+    if not image.exists():
+        raise RequestError(f"There is no file {image}: give an image, or a folder of images.")
     if output is not None and output.is_dir():
         output = output / f"{image.stem}.png"
     return [(image, output)]
