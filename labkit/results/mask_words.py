@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.results.words import signed
 from labkit.training.metrics import bootstrap
 
 
@@ -69,7 +70,7 @@ def size(table: pd.DataFrame) -> str:
     verdict = "The smaller score lower" if low < high else "The smaller do not score lower here"
     return (
         f"The half of the images with less foreground has a mean Dice of {low:.3f}, the other half {high:.3f} "
-        f"(rank correlation of size and Dice {rank:+.2f}, n = {len(table)}). {verdict}."
+        f"(rank correlation of size and Dice {signed(rank)}, n = {len(table)}). {verdict}."
     )
 
 
@@ -140,8 +141,8 @@ def rivals(names: tuple[str, str], scores: tuple[pd.DataFrame, pd.DataFrame]) ->
     told = "chance alone could explain it" if low <= 0 <= high else "more than chance between these two trainings"
     return (
         f"{names[0]} has a mean test Dice of {ours.mean():.4f}, {names[1]} of {theirs.mean():.4f}: a difference of "
-        f"**{difference.mean():+.4f}** (95 % interval over {len(difference)} paired images {low:+.4f} to {high:+.4f}): "
-        f"{told}. Another seed would move both."
+        f"**{signed(difference.mean(), 4)}** (95 % interval over {len(difference)} paired images "
+        f"{signed(low, 4)} to {signed(high, 4)}): {told}. Another seed would move both."
     )
 
 

@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from labkit.results.words import name_of, percent, score
+from labkit.results.words import name_of, percent, score, signed
 
 FEW = 3  # seeds below which nothing is said about seeds
 
 
 def points(share: float) -> str:
     """0.0123 -> "+1.2": a difference of scores in points, with a true minus sign."""
-    return f"{100 * share:+.1f}".replace("-", "−")
+    return signed(100 * share, 1)
 
 
 def many(count: int, noun: str) -> str:

@@ -26,6 +26,11 @@ def heading_of(column: str) -> str:
     return name_of(column)
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign: +1.25, −0.10."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
 def score(metric: str, value: float) -> str:
     """An accuracy in percent, any other score as a number: 98.77 %, 0.916."""
     return percent(value) if metric.endswith("accuracy") else f"{value:.3f}"
@@ -173,8 +178,9 @@ def selection(gap: float, low: float, high: float, epochs: int, images: int) -> 
     if np.isnan(gap):
         return "With one epoch, or one image, there is nothing to choose: the effect cannot be measured."
     found = (
-        f"Over {epochs} epochs and {images:,} images, the half that chose the epoch scores **{100 * gap:+.2f} points** "
-        f"against the other half (95 % of the draws: {100 * low:+.2f} to {100 * high:+.2f})."
+        f"Over {epochs} epochs and {images:,} images, the half that chose the epoch scores "
+        f"**{signed(100 * gap)} points** against the other half (95 % of the draws: "
+        f"{signed(100 * low)} to {signed(100 * high)})."
     )
     return f"{found} Both halves always like the same epoch, so the choice flatters nothing." if gap == 0 else found
 

@@ -14,7 +14,7 @@ expected_dice = Prediction(
     "expected_dice",
     "Predict: how well will the liver be found?",
     "Do this before you run the notebook. With the parameters as they come, a small UNet learns from at most 60 slices "
-    "in less than a minute, and is tested on another patient. What will the mean Dice over the test slices be?\n\n"
+    "in about a minute, and is tested on another patient. What will the mean Dice over the test slices be?\n\n"
     "1 is a perfect outline, 0 misses everything; the liver fills only a small part of a slice.",
     measured='results["dice"]["value"]',
     close=0.05,
