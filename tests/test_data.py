@@ -48,7 +48,7 @@ def test_the_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
 
 
 def test_official_without_files_says_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"No MNIST files under .*download.*sample"):
+    with pytest.raises(DataError, match=r"No MNIST files under .*labkit data get mnist.*sample"):
         mnist.find(tmp_path, "official")
 
 

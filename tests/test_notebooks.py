@@ -134,7 +134,7 @@ def test_the_executed_notebook_has_pictures_with_alt_text_and_no_warnings(
     assert not [output for output in outputs if output["output_type"] == "stream" and output["name"] == "stderr"]
     assert not [output for output in outputs if output["output_type"] == "error"]
     text = json.dumps(outputs)
-    assert "Sample data." in text
+    assert "**Sample data**" in text
     assert "not comparable: sample data" in text
     assert "11,172,810" in text
 
