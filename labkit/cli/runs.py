@@ -72,7 +72,7 @@ def _run_together(requests: Sequence[Any], jobs: int, fresh: bool) -> list[int]:
     from labkit.running import sweep as sweeping
     from labkit.running.grid import Planned
 
-    # The last labs take longest: begun first, they leave no core idle at the end.
+    # Lab 5 takes longest: begun first, it leaves no core idle at the end.
     backwards = [Planned({}, request, request.notebook.stem) for request in reversed(requests)]
     rows = sweeping.carry_out(backwards, jobs, fresh)
     return [_say(row.planned.request, row.outcome) for row in reversed(rows)]
