@@ -121,13 +121,15 @@ def training(recipe: Recipe) -> Iterator[list[Observer]]:
         yield []
         return
     live = Live(recipe.epochs, recipe.metric_name)
-    place, stopped = frontend.show(live.box), True
+    place, left = frontend.show(live.box), {"text/plain": ""}
     try:
         yield [live]
-        stopped = False
+    except BaseException:
+        if len(live.running) > 1:  # one point makes no curve
+            left = {"text/plain": live.sentence(), "text/html": live.view.value}
+        raise
     finally:
         live.stop.training = False
-        left = {"text/plain": live.sentence(), "text/html": live.view.value} if stopped else {"text/plain": ""}
         place.update(left, raw=True)
         for widget in (live.box, live.view, live.stop.button):
             widget.close()
