@@ -69,13 +69,24 @@ def _check_jobs(jobs: int) -> None:
 
 def _run_together(requests: Sequence[Any], jobs: int, fresh: bool) -> list[int]:
     """Run notebooks, ``jobs`` at once; return the exit codes."""
-    from labkit.running import sweep as sweeping
     from labkit.running.grid import Planned
 
     # Lab 5 takes longest: begun first, it leaves no core idle at the end.
     backwards = [Planned({}, request, request.notebook.stem) for request in reversed(requests)]
-    rows = sweeping.carry_out(backwards, jobs, fresh)
+    rows = _carry_out(backwards, jobs, fresh)
     return [_say(row.planned.request, row.outcome) for row in reversed(rows)]
+
+
+def _carry_out(runs: Sequence[Any], jobs: int, fresh: bool) -> list[Any]:
+    """Do planned runs, ``jobs`` at once; whoever interrupts them hears how to go on."""
+    from labkit.running.sweep import carry_out
+
+    try:
+        return carry_out(runs, jobs, fresh)
+    except KeyboardInterrupt:
+        again = "the same command again, without --fresh," if fresh else "the same command again"
+        click.echo(f"stopped in order: {again} goes on, and repeats nothing", err=True)
+        raise
 
 
 def _run_in_turn(requests: Iterable[Any], fresh: bool, timeout: float) -> list[int]:
@@ -122,11 +133,7 @@ def sweep(notebook: str, grid: tuple[str, ...], seeds: int, jobs: int, asked: tu
 
         runs = plan(notebook, grid, seeds, *asked)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            rows = sweeping.carry_out(runs, jobs, fresh)
-        except KeyboardInterrupt:
-            click.echo("stopped in order: the same command again goes on, and repeats nothing", err=True)
-            raise
+        rows = _carry_out(runs, jobs, fresh)
         table = sweeping.merged(rows)
         if len(table):
             click.echo(sweeping.lines(table))

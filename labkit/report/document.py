@@ -1,9 +1,7 @@
 """One Markdown source for the whole report: what was asked, each lab, the comparison, problems, how to repeat it."""
 
 import functools
-import json
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -34,20 +32,16 @@ def main_runs(runs: Runs) -> list[FinishedRun]:
     images, then the recipe that was run with most seeds, then the first seed.
     """
     own = [run for run in runs if not run.is_rival]
-    seeds = Counter(recipe_of(run) for run in own)
+    recipes = (same for _, group in compare.by_question(own) for same in compare.by_recipe(group))
+    seeds = {run.name: len(same) for same in recipes for run in same}
 
     def rank(run: FinishedRun) -> tuple[Any, ...]:
         data, done = run.manifest.data, bool(attempted(run))
         images = data.counts.get("train", 0)
-        return not data.obstacle, data.kind == "official", done, images, seeds[recipe_of(run)], -run.manifest.seed
+        return not data.obstacle, data.kind == "official", done, images, seeds[run.name], -run.manifest.seed
 
     labs = sorted({run.manifest.notebook for run in own})
     return [max((run for run in own if run.manifest.notebook == lab), key=rank) for lab in labs]
-
-
-def recipe_of(run: FinishedRun) -> str:
-    """What runs share that differ in nothing but the seed."""
-    return json.dumps([compare.question(run), run.recipe()], sort_keys=True)
 
 
 def document(runs: Runs, left_out: pd.DataFrame, settings: Settings, folder: Path, out: Path, detail: int) -> str:
@@ -94,7 +88,7 @@ def objective(runs: Runs, text: str, detail: int) -> str:
     names = sorted({f"lab {int(name[:2])}" for name in table["notebook"]})
     samples = (table["kind"] == "sample").sum()
     warning = f" **{samples} of them are on sample data, which are no reproduction of anything.**" if samples else ""
-    several = not table[~table["run"].isin([run.name for run in runs if run.is_rival])]["notebook"].is_unique
+    several = sum(not run.is_rival for run in runs) > len(names)
     which = (
         " Of several runs of a lab its section shows one: on published data before others, then one whose exercises "
         "were done, then one that was trained on most images."
