@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +148,16 @@ def test_the_same_request_reuses_what_is_complete(done: tuple[Path, subprocess.C
     assert "complete already" in again.stdout
     assert (folder / "manifest.json").read_bytes() == before
     assert first.returncode == 0
+
+
+def test_runs_may_be_moved(done: tuple[Path, subprocess.CompletedProcess], tmp_path: Path) -> None:
+    folder, _ = done
+    shutil.copytree(folder.parents[1], tmp_path / "there 中文")
+    words = [*SMALL, "-p", "source", "sample", "-p", "tensorboard", "true", "--out", tmp_path / "there 中文"]
+    again = run("run", "01", *words)
+    assert again.returncode == 0
+    assert "complete already" in again.stdout
+    assert "there 中文" in again.stdout
 
 
 def test_plain_papermill_from_the_root_folder(tmp_path: Path) -> None:
@@ -333,19 +344,13 @@ def test_of_two_that_start_at_once_one_is_refused_and_the_other_unharmed(tmp_pat
     assert read_manifest(only_run(tmp_path))["status"] == "interrupted"
 
 
-def test_an_odd_place_is_a_place(tmp_path: Path) -> None:
-    out = tmp_path / "läufe {x} 'y' 中文"
-    finished = run("run", "01", *SMALL, "-p", "epochs", "1", "-p", "source", "sample", "--out", out, cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
-    assert (only_run(out) / "notebook.ipynb").exists()
-
-
-def test_a_relative_data_folder_is_meant_from_where_one_stands(tmp_path: Path) -> None:
+def test_an_odd_place_is_a_place_and_a_relative_one_is_meant_from_where_one_stands(tmp_path: Path) -> None:
     write_idx(tmp_path / "mine", classes=10)
-    words = ["run", "01", *SMALL, "-p", "epochs", "1", "--out", "here"]
+    words = ["run", "01", *SMALL, "-p", "epochs", "1", "--out", "läufe {x} 'y' 中文"]
     finished = run(*words, cwd=tmp_path, env=os.environ | {"LABKIT_DATA": "mine"})
     assert finished.returncode == 0, finished.stderr
     assert "data in the MNIST layout" in finished.stdout
+    assert (only_run(tmp_path / "läufe {x} 'y' 中文") / "notebook.ipynb").exists()
 
 
 def test_data_list_says_what_is_there(tmp_path: Path) -> None:

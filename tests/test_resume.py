@@ -20,7 +20,7 @@ from labkit.training.checkpoint import DamagedError, read_checkpoint, save_check
 from labkit.training.resume import Checkpoints, Observer, State
 
 KILLS = 20
-LOADED = ("labkit.labs.mnist_resnet18", "labkit.labs.liver_unet", "labkit.results.figures")
+LOADED = ("labkit.labs.mnist_resnet18", "labkit.labs.liver_unet", "labkit.results.figures", "torch._dynamo")
 
 
 @pytest.fixture(scope="module", autouse=True)
