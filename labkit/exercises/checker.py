@@ -2,16 +2,34 @@
 
 import difflib
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from IPython import get_ipython
+from pydantic import BaseModel, Field, ValidationError
 
-from labkit.errors import RequestError
+from labkit.errors import LabError, RequestError
 from labkit.exercises import exercises_of
+from labkit.exercises.verdict import Verdict
 from labkit.files import write_json
 from labkit.results.run import Run
+from labkit.untrusted import file_in, read_json
 
 RECORD = "exercises.json"
+
+
+class Record(BaseModel):
+    """``exercises.json``: the last verdict on each exercise that was checked."""
+
+    exercises: list[Verdict] = Field(max_length=100)
+
+
+def recorded(folder: Path) -> dict[str, Verdict]:
+    """The last verdict on each exercise by name; none if nothing readable says so."""
+    try:
+        return {v.exercise: v for v in Record.model_validate(read_json(file_in(folder, RECORD))).exercises}
+    except (LabError, ValidationError):
+        return {}
 
 
 class Checker:
@@ -19,16 +37,19 @@ class Checker:
 
     def __init__(self, run: Run):
         self.folder, self.exercises = run.folder, exercises_of(run.manifest["notebook"])
-        self.record: dict[str, dict[str, str]] = {}
+        self.before = recorded(run.folder)
+        self.record: dict[str, Verdict] = {}
 
     def __call__(self, name: str, answer: Any, measured: Any = None) -> None:
         """Show the verdict on ``answer`` and write all verdicts so far to ``exercises.json``."""
         if name not in self.exercises:
             near = difflib.get_close_matches(str(name), self.exercises, n=1, cutoff=0.0)[0]
             raise RequestError(f"There is no exercise {name!r} in this notebook: did you mean {near!r}?")
-        verdict = self.exercises[name].judge(answer, measured).model_copy(update={"cell": cell_mark(running_cell())})
-        self.record[name] = verdict.model_dump()
-        write_json(self.folder / RECORD, {"exercises": list(self.record.values())})
+        verdict = self.exercises[name].judge(answer, measured)
+        if verdict.state == "predicted":
+            verdict = verdict.after(self.record.get(name) or self.before.get(name))
+        self.record[name] = verdict.model_copy(update={"cell": cell_mark(running_cell())})
+        write_json(self.folder / RECORD, Record(exercises=[*self.record.values()]).model_dump())
         verdict.show()
 
 

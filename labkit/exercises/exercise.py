@@ -83,7 +83,8 @@ class Question(Exercise):
         if not text:
             return self.says("not attempted")
         if len(text) < self.least:
-            return self.says("not attempted", f"Write at least {self.least} characters; these are {len(text)}.")
+            short = f"Write at least {self.least} characters; these are {len(text)}."
+            return self.says("not attempted", short, answer=text)
         return self.says("answered", f"No check can judge this. {READ}", answer=text[:2000])
 
 

@@ -1,7 +1,7 @@
 """What a check says of an answer: shown in the notebook, kept in the run folder, read back by ``labkit check``."""
 
 from html import escape
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from IPython.display import display
 from pydantic import AfterValidator, BaseModel, Field
@@ -23,7 +23,14 @@ class Verdict(BaseModel):
     hint: Line = ""
     mistake: Line = ""
     answer: Line = ""
+    first: Line = ""  # of a prediction: what was predicted before anything else
     cell: Line = ""  # fingerprint of the cell that was run, by which a later change is seen
+
+    def after(self, earlier: Self | None) -> Self:
+        """This verdict on a prediction, and what was predicted first, if it was something else."""
+        first = earlier.first or earlier.answer if earlier else ""
+        hint = f"{self.hint} The first prediction was {first}." if first not in ("", self.answer) else self.hint
+        return self.model_copy(update={"first": first or self.answer, "hint": hint})
 
     def sentence(self) -> str:
         """Mark, name, state and hint in one line."""

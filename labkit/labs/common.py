@@ -1,5 +1,6 @@
 """What the labs share: from parameters to a recipe, and to an open run folder."""
 
+import ast
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from torch import nn
 from labkit.data.loading import Batches
 from labkit.data.sources import Source
 from labkit.errors import RequestError
-from labkit.labs.parameters import Parameters, TrainingParameters
+from labkit.labs.parameters import Parameters, TrainingParameters, assigned
 from labkit.paths import project_root, runs_root
 from labkit.results.notebook import banner, watch_cells
 from labkit.results.run import Run, folder_name
@@ -26,7 +27,7 @@ from labkit.training.precision import Precision, choose_device, choose_precision
 from labkit.training.progress import Progress, TensorBoard
 from labkit.training.resume import Observer
 from labkit.training.stopping import Stop, either, never, patience
-from labkit.untrusted import LARGEST_YAML, file_in, read_yaml
+from labkit.untrusted import LARGEST_YAML, file_in, read_json, read_yaml
 
 
 def build_precision(params: TrainingParameters) -> Precision:
@@ -77,9 +78,26 @@ def weights(lab: ModuleType, params: TrainingParameters) -> int:
         return sum(p.numel() for p in lab.build_model(params, fetch=False).parameters())
 
 
+def notebook_of(lab: ModuleType) -> Path:
+    """The workbook's own notebook of a lab."""
+    return project_root() / "notebooks" / f"{lab.NOTEBOOK}.ipynb"
+
+
+def notebook_defaults(notebook: Path) -> dict[str, Any]:
+    """Names and values of the cell tagged ``parameters``; they are read, not run."""
+    try:
+        cells = read_json(notebook)["cells"]
+        source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+        return {name: ast.literal_eval(value) for name, value in assigned(source).items()}
+    except StopIteration:
+        raise RequestError(f"{notebook} has no cell tagged 'parameters': restore it from the workbook.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        raise RequestError(f"The parameters cell of {notebook} cannot be read ({error}): restore it.") from error
+
+
 def experiments(lab: ModuleType) -> dict[str, dict[str, Any]]:
     """The experiments of a lab by name, as the parameters they set."""
-    notebook = project_root() / "notebooks" / f"{lab.NOTEBOOK}.ipynb"
+    notebook = notebook_of(lab)
     return {path.stem: read_experiment(notebook, path.stem) for path in experiment_files(notebook)}
 
 
@@ -103,6 +121,12 @@ def read_experiment(notebook: Path, experiment: str) -> dict[str, Any]:
     return values
 
 
+def changed(lab: ModuleType, params: Parameters) -> list[str]:
+    """The parameters in which a request departs from its experiment as the workbook has it, the seed aside."""
+    published = notebook_defaults(notebook_of(lab)) | experiments(lab).get(params.experiment, {})
+    return [name for name, value in params.identity().items() if name != "seed" and value != published.get(name)]
+
+
 def run_folder(lab: ModuleType, params: Parameters, source: Source, out: str = "") -> Path:
     """Where a run of these parameters on these data lies, under ``out`` (or LABKIT_RUNS, or ``runs/``)."""
     return runs_root(out) / lab.NOTEBOOK / folder_name(lab.NOTEBOOK, params.identity(), source.fingerprint)
@@ -114,7 +138,8 @@ def request_facts(lab: ModuleType, params: Parameters, source: Source) -> dict[s
     if isinstance(params, TrainingParameters):
         machine = training_machine(params)
     request = {"notebook": lab.NOTEBOOK, "experiment": params.experiment, "parameters": params.model_dump()}
-    return request | {"seed": params.seed, **machine, "data": source.facts()}
+    request |= {"seed": params.seed, "changed": changed(lab, params)}
+    return request | {**machine, "data": source.facts()}
 
 
 def training_machine(params: TrainingParameters) -> dict[str, str]:

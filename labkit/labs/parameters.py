@@ -170,5 +170,6 @@ def allowed(field: FieldInfo) -> str:
         return field.title or "text"
     kind = "a whole number" if field.annotation is int else "a number"
     bounds = {bound: getattr(m, bound) for m in field.metadata for bound in ("ge", "gt", "le") if hasattr(m, bound)}
-    low = f"from {bounds['ge']:g}" if "ge" in bounds else f"above {bounds['gt']:g}"
-    return f"{kind} {low} to {bounds['le']:g}"
+    shown = {bound: f"{int(value):,}" if value == int(value) else f"{value:g}" for bound, value in bounds.items()}
+    low = f"from {shown['ge']}" if "ge" in bounds else f"above {shown['gt']}"
+    return f"{kind} {low} to {shown['le']}"

@@ -2,32 +2,18 @@
 
 from collections import Counter
 
-from pydantic import BaseModel, Field, ValidationError
-
-from labkit.errors import LabError
 from labkit.exercises import exercises_of
-from labkit.exercises.checker import RECORD
+from labkit.exercises.checker import recorded
 from labkit.exercises.exercise import Exercise, Written
 from labkit.exercises.verdict import MARKS, Verdict
 from labkit.report import markdown as md
 from labkit.results.finished import FinishedRun
-from labkit.untrusted import file_in, read_json
-
-
-class Record(BaseModel):
-    """``exercises.json``: the last verdict on each exercise that was checked."""
-
-    exercises: list[Verdict] = Field(max_length=100)
 
 
 def attempted(run: FinishedRun) -> dict[str, Verdict]:
     """The last verdict on each exercise of the lab that was attempted; none if nothing readable says so."""
     known = exercises_of(run.manifest.notebook)
-    try:
-        record = Record.model_validate(read_json(file_in(run.folder, RECORD)))
-    except (LabError, ValidationError):
-        return {}
-    return {v.exercise: v for v in record.exercises if v.exercise in known and v.state != "not attempted"}
+    return {name: v for name, v in recorded(run.folder).items() if name in known and v.state != "not attempted"}
 
 
 def exercises_part(run: FinishedRun) -> str:

@@ -114,11 +114,14 @@ def over_seeds(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
 
 def by_recipe(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
-    """Runs of one question that differ in nothing but the seed, together; what was run most often comes first."""
+    """Runs of one question that differ in nothing but the seed, together.
+
+    What departs least from its experiment comes first; of equals, what was run most often.
+    """
     recipes: dict[str, list[FinishedRun]] = {}
     for run in runs:
         recipes.setdefault(json.dumps(run.recipe(), sort_keys=True), []).append(run)
-    return sorted(recipes.values(), key=len, reverse=True)
+    return sorted(recipes.values(), key=lambda same: (len(same[0].manifest.changed), -len(same)))
 
 
 def student(values: np.ndarray) -> tuple[float, float]:
@@ -151,7 +154,7 @@ def effect(runs: Sequence[FinishedRun], others: Sequence[FinishedRun]) -> dict[s
 
 
 def effects(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Every other recipe of a question against the one that was run most often, or first: one row a recipe."""
+    """Every other recipe of a question against the first of ``by_recipe``: one row a recipe."""
     rows = []
     for asked, group in by_question(runs):
         base, *others = by_recipe(group)

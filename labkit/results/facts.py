@@ -67,6 +67,7 @@ class Manifest(BaseModel):
     started: Annotated[Word, AfterValidator(_moment)]
     seconds: Number
     parameters: dict[Word, Value] = Field(max_length=200)
+    changed: list[Word] = Field([], max_length=200)  # those that are not as the experiment has them
     environment: dict[Word, Value] = Field(max_length=50)
     code: dict[Word, Value] = Field(max_length=50)
     data: DataFacts

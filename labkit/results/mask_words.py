@@ -26,12 +26,12 @@ def results(table: pd.DataFrame, results: Mapping[str, Mapping[str, Any]], trivi
     best = trivial.loc[trivial["dice"].idxmax()]
     empty = table["tp"] + table["fn"] == 0
     left_alone = int((empty & (table["fp"] == 0)).sum())
-    policy = (
-        f"{int(empty.sum())} of the {len(table)} true masks are empty; {left_alone} of them were left empty and count "
-        f"as Dice 1, the others as 0."
-        if empty.any()
-        else "No true mask is empty."
-    )
+    policy = "No true mask is empty."
+    if empty.any():
+        policy = (
+            f"{int(empty.sum())} of the {len(table)} true masks are empty: left empty, as {left_alone or 'none'} of "
+            f"them {'was' if left_alone < 2 else 'were'}, one counts as Dice 1, else as 0."
+        )
     return (
         f"**Dice {mean['value']:.4f}** as the mean over {mean['n']} test images (95 % interval {mean['low']:.4f} to "
         f"{mean['high']:.4f}), **{together['value']:.4f}** for all pixels pooled. The best predictor that never looks "
@@ -67,7 +67,12 @@ def size(table: pd.DataFrame) -> str:
     rank = table["true_share"].corr(table["dice"], method="spearman")
     small = table["true_share"].rank(method="first") <= len(table) / 2
     low, high = table.loc[small, "dice"].mean(), table.loc[~small, "dice"].mean()
-    verdict = "The smaller score lower" if low < high else "The smaller do not score lower here"
+    if abs(rank) * np.sqrt(len(table) - 1) < 1.96:  # the normal approximation for a rank correlation of nothing
+        verdict = "Chance alone would often do as much: nothing is shown either way"
+    elif rank > 0:
+        verdict = "The smaller score lower"
+    else:
+        verdict = "The smaller do not score lower here"
     return (
         f"The half of the images with less foreground has a mean Dice of {low:.3f}, the other half {high:.3f} "
         f"(rank correlation of size and Dice {signed(rank)}, n = {len(table)}). {verdict}."

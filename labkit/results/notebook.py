@@ -17,6 +17,7 @@ from labkit.results import figures
 from labkit.results.run import Run
 from labkit.results.words import heading_of
 
+OPENS = "common.open_run("  # what stands in the cell that asks for a run
 FORMATTERS: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: f"{100 * value:.2f} %",
     "loss": lambda value: f"{value:.4f}",
@@ -94,14 +95,17 @@ def passing_table(frame: pd.DataFrame, **formats: str) -> None:
 
 
 def watch_cells(run: Run) -> None:
-    """Let the manifest know when a cell of this notebook fails: its error, and which cell it was."""
+    """Let the manifest know when a cell of this notebook fails: its error, and which cell it was.
+
+    A cell that asks for a run says nothing of the one before it, if it fails.
+    """
     shell = get_ipython()
     if shell is None:
         return
 
     def after_cell(result: Any) -> None:
         error = result.error_in_exec or result.error_before_exec
-        if error is not None:
+        if error is not None and OPENS not in result.info.raw_cell:
             run.fail(error, cell=result.execution_count)
 
     for earlier in getattr(shell, "_labkit_watchers", []):

@@ -56,7 +56,7 @@ def plot_curve(history: pd.DataFrame, *, name: str, chosen: int | None = None, a
     shown = name_of(name)
     ax.set_xlim(0.5, len(history) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    unit = " (nats)" if name == "loss" else ""
+    unit = " (nats)" if name == "loss" and any(column.endswith("accuracy") for column in history) else ""  # or Dice
     ax.set(xlabel="epoch", ylabel=shown + unit, title=f"{shown[0].upper()}{shown[1:]} by epoch")
     if name == "loss":
         ax.set_yscale("log")

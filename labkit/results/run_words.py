@@ -132,7 +132,8 @@ def imbalance(table: pd.DataFrame) -> str:
     row = table.loc[table["foreground"].idxmin()]
     return (
         f"In lab {row['lab']} {percent(row['foreground'])} of the test pixels are foreground. A network that finds "
-        f"nothing at all has {percent(row['nothing found'])} pixel accuracy and a Dice of 0; the trained one "
+        f"nothing at all has {percent(row['nothing found'])} pixel accuracy, and a Dice of 0 wherever there is "
+        f"something to find; the trained one "
         f"({row['network']}) has {percent(row['pixel accuracy'])} and {row['Dice']:.3f}. So pixel accuracy tells "
         f"little here, and Dice does."
     )

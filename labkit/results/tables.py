@@ -35,10 +35,10 @@ def batch_statistics(images: Tensor) -> pd.DataFrame:
     facts = {
         "shape": " × ".join(map(str, images.shape)),
         "type": str(images.dtype).removeprefix("torch."),
-        "mean": f"{images.mean().item():.3f}",
+        "mean": f"{images.mean().item():z.3f}",
         "standard deviation": f"{images.std().item():.3f}",
-        "smallest": f"{images.min().item():.3f}",
-        "largest": f"{images.max().item():.3f}",
+        "smallest": f"{images.min().item():z.3f}",
+        "largest": f"{images.max().item():z.3f}",
     }
     return pd.DataFrame([facts])
 
@@ -136,9 +136,9 @@ def loss_accuracy_points(
 
 
 def progress_table(history: pd.DataFrame, metric: str, epochs: Sequence[int] = REPORTED_EPOCHS) -> pd.DataFrame:
-    """The rows the reports print: epochs 1, 5, 10, … as far as they were run, and the last."""
-    last = history["epoch"].max()
-    shown = history[history["epoch"].isin([*epochs, last])]
+    """The rows the reports print: epochs 1, 5, 10, … as far as they were run, the last, and the one that was chosen."""
+    chosen = max(history.to_dict("records"), key=lambda row: rank(row, metric))
+    shown = history[history["epoch"].isin([*epochs, chosen["epoch"], history["epoch"].max()])]
     return shown[["epoch", "train_loss", f"train_{metric}", "val_loss", f"val_{metric}", "learning_rate"]]
 
 

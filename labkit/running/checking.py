@@ -48,7 +48,7 @@ def notebooks_in(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     found = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*.ipynb") if not _hidden(p.relative_to(path)))
+            inside = sorted((p for p in path.rglob("*.ipynb") if not _hidden(p.relative_to(path))), key=_as_said)
             found += [(p, p.relative_to(path).as_posix()) for p in inside]
         elif path.exists():
             found.append((path, str(path)))
@@ -57,6 +57,11 @@ def notebooks_in(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     if not found:
         raise RequestError(f"There is no notebook in {', '.join(map(str, paths))}: give another folder.")
     return found
+
+
+def _as_said(path: Path) -> str:
+    """What paths are sorted by: names in capitals and in small letters together."""
+    return str(path).casefold()
 
 
 def _hidden(path: Path) -> bool:
@@ -178,8 +183,8 @@ def summary(one: Checked) -> str:
 
 
 def write_table(path: Path, checked: Sequence[Checked]) -> None:
-    """The table as CSV."""
-    write_atomic(path, table(checked).to_csv(index=False, lineterminator="\n"))
+    """The table as CSV; the mark at its beginning tells spreadsheets that it is UTF-8."""
+    write_atomic(path, "\ufeff" + table(checked).to_csv(index=False, lineterminator="\n"))
 
 
 def exit_code(checked: Sequence[Checked]) -> int:

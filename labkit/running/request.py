@@ -1,6 +1,5 @@
 """From what was typed to a checked request: notebook, experiment, parameters, data, run folder. Nothing is started."""
 
-import ast
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any
 from labkit.data.sources import Source
 from labkit.errors import RequestError
 from labkit.labs import LABS, common, lab_of
-from labkit.labs.parameters import Parameters, assigned
+from labkit.labs.common import notebook_defaults
+from labkit.labs.parameters import Parameters
 from labkit.paths import project_root
-from labkit.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -90,15 +89,3 @@ def find_notebook(name: str) -> Path:
         return path.resolve()
     known = ", ".join(path.stem for path in notebooks())
     raise RequestError(f"There is no notebook {name!r}: give a number, a name or a path of one of {known}.")
-
-
-def notebook_defaults(notebook: Path) -> dict[str, Any]:
-    """Names and values of the cell tagged ``parameters``; they are read, not run."""
-    try:
-        cells = read_json(notebook)["cells"]
-        source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
-        return {name: ast.literal_eval(value) for name, value in assigned(source).items()}
-    except StopIteration:
-        raise RequestError(f"{notebook} has no cell tagged 'parameters': restore it from the workbook.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
-        raise RequestError(f"The parameters cell of {notebook} cannot be read ({error}): restore it.") from error

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from labkit.data.loading import Split
+from labkit.errors import RequestError
 from labkit.labs.scoring import at_size
 from labkit.labs.segmentation import Data
 from labkit.results.masks import draw_case
@@ -125,10 +126,11 @@ def runs(curves: pd.DataFrame) -> Explorer:
         part = curves[curves["panel"] == panel]
         labels = list(part["label"].unique())
         if list(controls["names"].options) != labels:  # another lab was chosen
-            controls["names"].options, controls["names"].value = labels, labels[:MOST]
+            with controls["names"].hold_sync():  # told of the options alone, a browser takes all choices back
+                controls["names"].options, controls["names"].value = labels, labels[:MOST]
         part = part[part["label"].isin(controls["names"].value)].reset_index(drop=True)
         if part.empty:
-            return "Choose a run; several with Ctrl or Shift."
+            raise RequestError("Choose a run; several with Ctrl or Shift.")
         ax = figure.add_subplot(title=literal(panel))
         draw_learning_curves(ax, part, x)
         figure.legend(loc="outside lower left", fontsize="x-small")

@@ -23,6 +23,7 @@ from labkit.widgets.explorer import WIDE, Explorer, places
 from labkit.widgets.frontend import offered
 
 SCHEDULES = ("constant", "step", "plateau", "one_cycle")
+CUT = ("step", "plateau")  # schedules that cut the rate after step_size epochs
 EPOCHS = 8  # that the augmentation playground shows
 
 
@@ -45,12 +46,14 @@ def schedule(params: TrainingParameters, recipe: Recipe, steps: int) -> Explorer
         ax.plot(own["epoch"], own["learning_rate"], color=GREY, ls="--", lw=1, label="parameters cell of this notebook")
         ax.lines[0].set_label("controls")
         figure.legend(loc="outside lower left", ncols=2)
+        if tried.schedule not in CUT:
+            del values["step_size"]  # which it would not look at
         chosen = ", ".join(f"{name} = {value!r}" for name, value in values.items())
         unknown = " When a plateau cuts it depends on the scores." if tried.schedule == "plateau" else ""
         return f"{words.learning_rate(rates)}{unknown} For the parameters cell: {chosen}."
 
     longest = max(20, 2 * params.epochs)
-    cut = params.step_size if params.schedule in ("step", "plateau") else max(1, params.epochs // 3)  # is to be seen
+    cut = params.step_size if params.schedule in CUT else max(1, params.epochs // 3)  # is to be seen
     controls = {
         "schedule": Dropdown(options=SCHEDULES, value=params.schedule, description="schedule", **WIDE),
         "learning_rate": FloatLogSlider(params.learning_rate, min=-5, max=0, description="highest rate", **WIDE),
