@@ -42,6 +42,11 @@ def read_yaml(path: Path, loader: type[yaml.SafeLoader | yaml.BaseLoader]) -> An
         text = path.read_text("utf-8")
         _check_tokens(text, loader)
         return yaml.load(text, loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        colon = "; text with a colon in it belongs in quotes" if "mapping values" in str(error) else ""
+        said = f"{line}{error.problem or why(error)}{colon}"
+        raise RequestError(f"{path} is not a YAML file ({said}): mend it.") from None
     except Exception as error:  # beside YAMLError, PyYAML raises whatever a value makes Python's int or date raise
         raise RequestError(f"{path} is not a YAML file ({why(error)}): mend it.") from None
 

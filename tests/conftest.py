@@ -25,10 +25,11 @@ from labkit.data.samples import handwritten_digits, idx_bytes
 from labkit.exercises import exercises_of
 from labkit.labs import lab_of
 from labkit.labs import mnist_resnet18 as lab
+from labkit.labs.common import notebook_defaults
 from labkit.labs.parameters import Parameters
 from labkit.paths import project_root
 from labkit.results import figures
-from labkit.running.request import find_notebook, notebook_defaults
+from labkit.running.request import find_notebook
 
 mpl.use("Agg")
 NOTEBOOK = project_root() / "notebooks" / "01_mnist_resnet18.ipynb"

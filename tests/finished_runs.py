@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labkit.running.request import find_notebook, notebook_defaults
+from labkit.labs.common import notebook_defaults
+from labkit.running.request import find_notebook
 
 MACHINE = {"python": "3.11.7", "torch": "2.14.1", "platform": "Linux", "cpu": "CPU", "threads": 2, "gpu": None}
 
@@ -54,6 +55,7 @@ def write_run(
         "started": f"2026-01-0{seed + 1}T10:00:00+00:00",
         "seconds": 60.0,
         "parameters": values,
+        "changed": list(parameters),
         "environment": MACHINE,
         "code": {"commit": "c" * 40, "dirty": False, "sha256": "d" * 64},
         "data": data,

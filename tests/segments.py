@@ -9,8 +9,8 @@ from PIL import Image
 
 from labkit.errors import DataError
 from labkit.labs import liver_unet, pet_resnet34_unet
+from labkit.labs.common import notebook_defaults
 from labkit.paths import project_root
-from labkit.running.request import notebook_defaults
 
 LIVER_NOTEBOOK = project_root() / "notebooks" / "02_liver_unet.ipynb"
 PETS_NOTEBOOK = project_root() / "notebooks" / "03_pet_resnet34_unet.ipynb"

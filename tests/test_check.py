@@ -158,6 +158,7 @@ def test_forty_notebooks_are_a_table_and_one_bad_one_is_a_row(tmp_path: Path) ->
     said = check(inbox, "--csv", tmp_path / "all.csv")
     assert said.exit_code == 1
     assert len(said.output.splitlines()) == 40 + 1
+    assert (tmp_path / "all.csv").read_bytes().startswith("\ufeffstudent,".encode())  # by which Excel knows UTF-8
     table = pd.read_csv(tmp_path / "all.csv", keep_default_na=False)
     assert list(table) == list(checking.COLUMNS)
     assert len(table) == 38 * len(LAB) + 2

@@ -179,6 +179,16 @@ def test_labels_say_what_is_changed(root: Path) -> None:
     }
 
 
+def test_the_plain_name_is_that_of_the_experiment_as_published(root: Path) -> None:
+    for seed in (0, 1, 2):
+        write_run(root, seed=seed, learning_rate=1e-4)  # a sweep, run more often
+    write_run(root)
+    runs = find_runs(root)[0]
+    assert set(compare.labels(runs).values()) == {"quick (unet)", "quick (unet): learning_rate = 0.0001"}
+    (row,) = compare.effects(runs).to_dict("records")
+    assert (row["change"], row["against"]) == ("learning_rate = 0.0001", "quick (unet)")
+
+
 def test_no_two_recipes_share_a_label(root: Path) -> None:
     write_run(root, test_images="t" * 64)
     for width in (32, 64):  # tested on other images, and told apart by a fourth change

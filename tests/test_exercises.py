@@ -228,10 +228,22 @@ def test_a_prediction_is_compared_with_what_was_measured() -> None:
     assert guess.judge(None, 22.67).hint == ""  # what was measured is not told before a guess
 
 
+def test_of_a_prediction_the_first_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run = SimpleNamespace(folder=tmp_path, manifest={"notebook": "01_mnist_resnet18"})
+    for check, guesses in ((Checker(run), (None, 70, 70)), (Checker(run), (40, 23))):  # the kernel started again
+        for guess in guesses:
+            check("mirrored_digits", guess, 22.67)
+    (kept,) = json.loads((tmp_path / "exercises.json").read_text("utf-8"))["exercises"]
+    assert (kept["first"], kept["answer"]) == ("70", "23")
+    assert kept["hint"] == "Predicted 23 %, measured 22.67 %: close. The first prediction was 70."
+    assert capsys.readouterr().out.count("The first prediction") == 2
+
+
 def test_an_open_question_is_for_a_person() -> None:
     question = named("two_programs")
     assert question.judge("  \n").state == "not attempted"
     assert question.judge("No.").hint == "Write at least 80 characters; these are 3."
+    assert question.judge("No.").answer == "No."
     answered = question.judge("reasons " * 20)
     assert answered.state == "answered"
     assert "A person will read it" in answered.hint

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labkit.labs import LABS, analysis, common, lab_of, run_tables
+from labkit.labs.common import notebook_defaults
 from labkit.labs.parameters import MARK, Parameters, assigned, is_annotated
 from labkit.report import document, sections
 from labkit.report.check import check, nodes
@@ -25,7 +26,7 @@ from labkit.results.finished import find_runs
 from labkit.running import comparing
 from labkit.running.figure import draw_again
 from labkit.running.predict import load_predictor
-from labkit.running.request import find_notebook, notebook_defaults
+from labkit.running.request import find_notebook
 from labkit.training.checkpoint import save_checkpoint
 
 

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import RequestError
-from labkit.labs import lab_of
+from labkit.labs import common, lab_of
 from labkit.labs import mnist_resnet18 as lab
-from labkit.labs.common import read_experiment
+from labkit.labs.common import notebook_defaults, read_experiment
 from labkit.labs.parameters import Parameters, allowed, assigned
 from labkit.results import tables
-from labkit.running.request import find_notebook, make_request, notebook_defaults, notebooks
+from labkit.running.request import find_notebook, make_request, notebooks
 
 EXPERIMENTS = [
     (path, experiment)
@@ -151,7 +151,7 @@ def test_the_reports_recipes_are_the_reports() -> None:
 
 WRONG = [
     ("epoch", "1", "no parameter 'epoch': did you mean 'epochs'?"),
-    ("epochs", "-3", "'epochs' is '-3', but must be a whole number from 1 to 10000"),
+    ("epochs", "-3", "'epochs' is '-3', but must be a whole number from 1 to 10,000"),
     ("epochs", "2.5", "'epochs' is '2.5', but must be a whole number"),
     ("epochs", True, "'epochs' is True, but must be a whole number"),
     ("learning_rate", "nan", "'learning_rate' is 'nan', but must be a number above 0 to 10"),
@@ -229,6 +229,14 @@ def test_from_notebook_sees_what_papermill_injected() -> None:
 def test_assigned_names() -> None:
     assert list(assigned("a = 1\nb: int = 2\nc.d = 3\nif a:\n    e = 4")) == ["a", "b"]
     assert assigned("this is no Python") == {}
+
+
+def test_what_departs_from_the_experiment_is_named() -> None:
+    assert common.changed(lab, lab.Parameters.checked(DEFAULTS | {"seed": 5, "source": "sample"})) == []
+    best = DEFAULTS | common.experiments(lab)["best"]
+    assert common.changed(lab, lab.Parameters.checked(best)) == []
+    assert common.changed(lab, lab.Parameters.checked(best | {"epochs": 7})) == ["epochs"]
+    assert "epochs" in common.changed(lab, lab.Parameters.checked(DEFAULTS | {"experiment": "mine", "epochs": 9}))
 
 
 def test_identity_leaves_out_where_the_data_came_from() -> None:

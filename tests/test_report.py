@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pypandoc
 import pytest
-from finished_runs import write_run
+from finished_runs import write_run, write_training
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -85,6 +85,15 @@ def test_numbers_come_with_their_intervals(made: Path) -> None:
     assert not re.search(r"\d\.\d{8}", flat)
 
 
+def test_a_second_network_stands_beside_the_first(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "03", scores=(0.5, 0.7, 0.9), rival="unet", model="resnet34_unet")
+    write_training(folder / "unet", "dice", (0.3, 0.5, 0.7))
+    list(build_report(tmp_path / "out", str(tmp_path / "runs"), formats=["tex"]))
+    said = re.sub(r"\s+", " ", (tmp_path / "out" / "report.tex").read_text("utf-8"))
+    assert "The second network, unet, was trained in the same way: test Dice 0.500" in said
+    assert "That is −20.0 points from the first (95 % interval −20.0 to −20.0, the same 3 test images" in said
+
+
 def test_a_rebuild_changes_no_byte_and_no_word_of_the_students(made: Path, tmp_path: Path) -> None:
     kept = [path for path in (made / "out").rglob("*") if path.is_file()]
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in kept}
@@ -152,9 +161,15 @@ def test_answers_stand_in_the_report_as_text(tmp_path: Path) -> None:
     verdicts = [known["expected_dice"].judge(0.8, 0.7), right, known[opinion].judge(f"# Because <b> $x$ {'so ' * 200}")]
     record = {"exercises": [verdict.model_dump() for verdict in verdicts]}
     (folder / "exercises.json").write_text(json.dumps(record), "utf-8")
+    for name, guess in (("earlier", None), ("later", 5)):  # of two analyses the one with answers
+        verdict = exercises_of("06_analysis")["pull_of_dice"].judge(guess, 40)
+        (tmp_path / "runs" / "06_analysis" / name).mkdir(parents=True)
+        kept = tmp_path / "runs" / "06_analysis" / name / "exercises.json"
+        kept.write_text(json.dumps({"exercises": [verdict.model_dump()]}), "utf-8")
     list(build_report(tmp_path / "out", str(tmp_path / "runs")))
     for form, text in texts(tmp_path / "out").items():
         flat = re.sub(r"\s+", " ", text)
+        assert "6 exercises, as the checks in the notebook found them: 1 predicted, 5 not attempted" in flat, form
         assert f"{len(known)} exercises, as the checks in the notebook found them: 1 right, " in flat, form
         assert f"{len(known) - 3} not attempted" in flat, form
         assert "Predicted 0.8, measured 0.7: 0.1 too high." in flat, form
@@ -211,6 +226,7 @@ def test_what_cannot_be_set_is_one_sentence(runs: Path, tmp_path: Path, text: st
     [
         (b"\xff\xfe", "not a YAML file"),
         (b"title: [", "not a YAML file"),
+        (b"title: x\ncourse: CV 101: Seeing", "line 2: mapping values are not allowed here; text with a colon"),
         (b"tilte: x", "tilte cannot be used"),
         (b"title: [a, b]", "must be a text"),
         (b"- a\n- b", "cannot be used"),

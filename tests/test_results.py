@@ -275,9 +275,9 @@ def test_words_follow_the_numbers() -> None:
     assert "+1.00 points" in words.selection(0.01, 0, 0.02, 3, 10)
 
 
-def test_the_progress_table_has_the_reports_rows_and_the_last() -> None:
+def test_the_progress_table_has_the_reports_rows_the_last_and_the_chosen_one() -> None:
     history = pd.concat([HISTORY] * 4, ignore_index=True).assign(epoch=range(1, 13))
-    assert tables.progress_table(history, "accuracy")["epoch"].tolist() == [1, 5, 10, 12]
+    assert tables.progress_table(history, "accuracy")["epoch"].tolist() == [1, 2, 5, 10, 12]
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_run_comparison_draws_the_chosen_runs() -> None:
     assert (line.get_xdata() == part["seconds"]).all()
     assert f"best {part['score'].max():.3f} in epoch {part['epoch'].loc[part['score'].idxmax()]}" in sentence(explorer)
     explorer.controls["names"].value = ()
-    assert "Choose a run" in sentence(explorer)
+    assert explorer.view.value == "<p>Choose a run; several with Ctrl or Shift.</p>"
 
 
 def test_what_cannot_be_drawn_is_said(digits: tuple[Any, Any, pd.DataFrame]) -> None:

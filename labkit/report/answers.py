@@ -1,24 +1,33 @@
 """What was predicted, written and answered in the exercises of a lab, from the run's ``exercises.json``."""
 
 from collections import Counter
+from pathlib import Path
 
 from labkit.exercises import exercises_of
 from labkit.exercises.checker import recorded
 from labkit.exercises.exercise import Exercise, Written
 from labkit.exercises.verdict import MARKS, Verdict
 from labkit.report import markdown as md
-from labkit.results.finished import FinishedRun
+from labkit.results.finished import READERS
 
 
-def attempted(run: FinishedRun) -> dict[str, Verdict]:
+def attempted(notebook: str, folder: Path) -> dict[str, Verdict]:
     """The last verdict on each exercise of the lab that was attempted; none if nothing readable says so."""
-    known = exercises_of(run.manifest.notebook)
-    return {name: v for name, v in recorded(run.folder).items() if name in known and v.state != "not attempted"}
+    known = exercises_of(notebook)
+    return {name: v for name, v in recorded(folder).items() if name in known and v.state != "not attempted"}
 
 
-def exercises_part(run: FinishedRun) -> str:
-    """How far the exercises are, then each that was attempted; empty if none was."""
-    known, done = exercises_of(run.manifest.notebook), attempted(run)
+def analysis_exercises(root: Path) -> str:
+    """``exercises_part`` of that analysis under ``root`` in which most was attempted; empty if none was."""
+    (notebook,) = READERS
+    found = [exercises_part(notebook, folder) for folder in sorted((root / notebook).glob("[!.]*"))]
+    done = [len(attempted(notebook, folder)) for folder in sorted((root / notebook).glob("[!.]*"))]
+    return found[done.index(max(done))] if found else ""
+
+
+def exercises_part(notebook: str, folder: Path) -> str:
+    """How far the exercises of a run folder are, then each that was attempted; empty if none was."""
+    known, done = exercises_of(notebook), attempted(notebook, folder)
     if not done:
         return ""
     counts = Counter(verdict.state for verdict in done.values())

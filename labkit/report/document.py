@@ -11,16 +11,16 @@ import pandas as pd
 
 from labkit.files import write_atomic
 from labkit.labs import run_tables
-from labkit.labs.common import experiment_files, read_experiment
+from labkit.labs.common import experiment_files, notebook_defaults, read_experiment
 from labkit.report import markdown as md
-from labkit.report.answers import attempted
+from labkit.report.answers import analysis_exercises, attempted
 from labkit.report.sections import FULL, SHORTEST, lab_section, lab_text, results_sentence
 from labkit.report.settings import LAB_PLACES, PLACES, Settings, paragraphs
 from labkit.results import compare, run_plots, run_words
 from labkit.results.claims import claims_table
 from labkit.results.figures import FORMATS, Drawing, Plot, mark_of_runs
 from labkit.results.finished import FinishedRun, hardware
-from labkit.running.request import find_notebook, notebook_defaults
+from labkit.running.request import find_notebook
 
 Runs = Sequence[FinishedRun]
 
@@ -36,7 +36,7 @@ def main_runs(runs: Runs) -> list[FinishedRun]:
     seeds = {run.name: len(same) for same in recipes for run in same}
 
     def rank(run: FinishedRun) -> tuple[Any, ...]:
-        data, done = run.manifest.data, bool(attempted(run))
+        data, done = run.manifest.data, bool(attempted(run.manifest.notebook, run.folder))
         images = data.counts.get("train", 0)
         return not data.obstacle, data.kind == "official", done, images, seeds[run.name], -run.manifest.seed
 
@@ -127,7 +127,15 @@ def comparison(runs: Runs, text: str, out: Path, detail: int) -> str:
     parts.append(md.table(costs[columns], "What each network costs and scores.", "costs", **formats))
     if detail > SHORTEST:
         parts += [scores_part(runs, out, detail), effects_part(runs, out)]
-    return "\n".join([*parts, claims_part(runs)])
+    parts.append(claims_part(runs))
+    if detail > SHORTEST and (exercises := analysis_exercises(root_of(runs))):
+        parts.append(f"## Exercises\n\n{exercises}")
+    return "\n".join(parts)
+
+
+def root_of(runs: Runs) -> Path:
+    """The folder that the runs lie in, lab by lab."""
+    return next(run for run in runs if not run.is_rival).folder.parents[1]
 
 
 def scores_part(runs: Runs, out: Path, detail: int) -> str:

@@ -11,9 +11,9 @@ from labkit.files import write_atomic
 from labkit.labs import lab_of
 from labkit.report import markdown as md
 from labkit.report.answers import exercises_part
-from labkit.results import tables, words
+from labkit.results import compare, run_words, tables, words
 from labkit.results.figures import FORMATS
-from labkit.results.finished import FinishedRun
+from labkit.results.finished import FinishedRun, rival_of
 
 TEXTS = Path(__file__).parent / "texts"
 WHOLE_WIDTH = 9.0  # inches of a figure that takes the whole width of a page; its letters shrink to about two thirds
@@ -55,7 +55,7 @@ def lab_section(run: FinishedRun, texts: dict[str, str], out: Path, detail: int)
         ("Training", training_part(run, text, out, detail)),
         ("Results", results_part(run) + "\n" + texts["results"]),
         ("Analysis", analysis_part(run, text, out, detail) + "\n" + texts["analysis"]),
-        ("Exercises", exercises_part(run)),
+        ("Exercises", exercises_part(run.manifest.notebook, run.folder)),
     ):
         if body.strip():
             parts += [f"## {name}\n", body, ""]
@@ -155,9 +155,22 @@ def results_part(run: FinishedRun) -> str:
     formats = dict.fromkeys(("value", "from", "to"), "loss") | {"n": "count"}
     caption = "Test scores with 95 % intervals over test images."
     parts = [results_sentence(run), md.table(shown, caption, f"{number}-results", **formats)]
+    if other := rival_of(run):
+        parts.append(rival_sentence(run, other))
     if run.has_table("tables/reported"):
         parts.append(reported_part(run, run.table("tables/reported")))
     return "\n".join(parts)
+
+
+def rival_sentence(run: FinishedRun, other: FinishedRun) -> str:
+    """What the second network of a run scores, and how far it is ahead or behind on the same images."""
+    effect = compare.effect([other], [run])
+    gap, low, high = (run_words.points(effect[name]) for name in ("difference", "low", "high"))
+    said = words.test_score(other.metric, other.score.model_dump())
+    return md.sentence(
+        f"The second network, {other.model}, was trained in the same way: {said}. That is {gap} points from the first "
+        f"(95 % interval {low} to {high}, the same {effect['images']} test images, one training each)."
+    )
 
 
 def reported_part(run: FinishedRun, reported: pd.DataFrame) -> str:

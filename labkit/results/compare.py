@@ -155,12 +155,12 @@ def effect(runs: Sequence[FinishedRun], others: Sequence[FinishedRun]) -> dict[s
 
 def effects(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Every other recipe of a question against the first of ``by_recipe``: one row a recipe."""
-    rows = []
+    rows, names = [], labels(runs)
     for asked, group in by_question(runs):
         base, *others = by_recipe(group)
         for other in others:
             row = {"notebook": base[0].manifest.notebook, "question": asked, "metric": base[0].metric}
-            row |= {"change": changed_words(base[0], other[0]), "against": label(base[0])}
+            row |= {"change": changed_words(base[0], other[0]), "against": names[base[0].name]}
             rows.append(row | effect(other, base) | {"seeds": f"{len(other)} / {len(base)}"})
     columns = ["notebook", "question", "metric", "change", "against", "difference", "low", "high", "images", "seeds"]
     return pd.DataFrame(rows, columns=columns)

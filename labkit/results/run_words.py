@@ -169,7 +169,7 @@ def claims(table: pd.DataFrame) -> str:
     if not len(tried):
         return (
             f"**None of the {len(table)} reported numbers was tried by these runs**: that takes a report's own recipe "
-            f"on the complete published data. The section on the data lists the commands."
+            f"(`labkit run 01 -e adam_steplr`) on complete published data (`labkit data list` says how to get them)."
         )
     counts = tried["verdict"].value_counts()
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())

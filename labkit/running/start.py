@@ -10,13 +10,14 @@ from labkit.data.finders import FIND, is_there
 from labkit.data.sources import Source, registry
 from labkit.errors import LabError
 from labkit.labs import lab_of, pair_scoring, run_tables, scoring
+from labkit.labs.common import notebook_defaults
 from labkit.labs.parameters import Checked, text, whole
 from labkit.paths import data_root, data_root_is_named, runs_root
 from labkit.results import figures, mask_words, masks, notebook, pairs, picture_tables, plots, run_plots, run_words
 from labkit.running import hardware, machine
 from labkit.running.doctor import Steps
 from labkit.running.findings import Finding
-from labkit.running.request import find_notebook, notebook_defaults
+from labkit.running.request import find_notebook
 
 SAMPLES = {
     "mnist": "1,797 digits from scikit-learn, 8×8 drawn larger",

@@ -157,6 +157,7 @@ widths = Written(
         "not_rounded": Mistake(
             "There are fractions in your list: a layer has a whole number of features.",
             lambda width, num_classes: [width / 2**i for i in range(len(halved(width, num_classes)))],
+            lambda inputs, answer: any(width % 1 for width in answer),
         ),
         "once": Mistake(
             "You halve once; the rule halves again and again.",

@@ -136,7 +136,7 @@ split_by_patient = Written(
     "split_by_patient",
     "Write a split that does not leak",
     "Every slice belongs to a patient. Hold out all slices of the patient `chosen` for validation, and train on all "
-    "others. Return two arrays of slice numbers, counted from 0: first training, then validation.\n\n"
+    "others. Return two NumPy arrays of slice numbers, counted from 0: first training, then validation.\n\n"
     "`patients[i]` is the patient of slice i. A slice in neither part is wasted, a slice in both is a leak.",
     solution=split,
     cases=split_cases,
@@ -160,6 +160,12 @@ split_by_patient = Written(
             "You hold out the patient before the chosen one: patients go by the numbers that stand in the array, not "
             "by places counted from 0.",
             lambda patients, chosen: split(patients, chosen - 1),
+        ),
+        "tuples": Mistake(
+            "`np.where` with a condition alone returns a tuple with an array in it, one for each axis: take the array "
+            "out, or use `np.flatnonzero`.",
+            lambda patients, chosen: (np.where(patients != chosen), np.where(patients == chosen)),
+            lambda inputs, answer: any(isinstance(part, tuple) for part in answer),
         ),
         "masks": Mistake(
             "You return arrays of true and false; asked for are the numbers of the slices.",

@@ -152,6 +152,12 @@ def with_wilson(right: int, n: int, z: float = Z95, square: bool = True) -> tupl
     return centre, z * math.sqrt(p * (1 - p) / n + zz / (4 * n * n)) / (1 + zz / n)
 
 
+def not_below(right: int, n: int) -> tuple[float, float]:
+    """The interval with z² / 2 · n where z² / (2 n) belongs."""
+    _, half = with_wilson(right, n)
+    return around((right / n + Z95**2 / 2 * n) / (1 + Z95**2 / n), half)
+
+
 def around(centre: float, half: float) -> tuple[float, float]:
     """An interval from its centre and half of its width."""
     return centre - half, centre + half
@@ -186,6 +192,10 @@ wilson_interval = Written(
         "z_not_squared": Mistake(
             "Somewhere z stands where its square belongs.",
             lambda right, n: around(*with_wilson(right, n, square=False)),
+        ),
+        "not_below": Mistake(
+            "Python reads z**2 / 2 * n as half of z² times n: what stands below the line needs brackets.",
+            not_below,
         ),
         "percent": Mistake(
             "The ends are a hundred times too large: shares are asked for, not percent.",

@@ -112,7 +112,8 @@ resize_mask = Written(
     "resize_mask",
     "Write how a mask is enlarged",
     "A network answers at 128 pixels, a photo has 500: one of the two has to be resized. Photos are enlarged by "
-    "averaging neighbours. Enlarge a map of labels by a whole factor, so that it stays a map of labels.\n\n"
+    "averaging neighbours. Enlarge a map of labels, a NumPy array (H, W), by a whole factor, so that it stays a map of "
+    "labels.\n\n"
     "What would the average of *pet* (1) and *border* (3) be?",
     solution=enlarge,
     cases=lambda: {
