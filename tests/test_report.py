@@ -26,7 +26,7 @@ from labkit.report.build import build_report
 from labkit.report.render import MARKDOWN
 from labkit.report.sections import NOT_SHOWN, lab_text, reasons
 from labkit.report.settings import make_forms, paragraphs, read_settings
-from labkit.results.finished import READERS, find_runs, open_run
+from labkit.results.finished import READERS, find_runs
 
 SETTINGS = "title: My report\nauthor: [Ada Łovelace, 王小明]\ncourse: CV 101\nnumber: 007\ndate: 1 May 2026\n"
 WORDS = "I found that $\\alpha^2 = 1.5$ holds, says 王小明 (Zoë).\n"

@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import DEFAULTS
 from filelock import FileLock
+from IPython.core.interactiveshell import InteractiveShell
 
 from labkit.errors import RequestError
 from labkit.files import write_atomic, write_csv, write_json
@@ -273,6 +274,21 @@ def test_words_follow_the_numbers() -> None:
     assert "there is no mistake" in words.confusion(pd.DataFrame([[3]], ["a"], ["a"]))
     assert "flatters nothing" in words.selection(0.0, 0, 0, 3, 10)
     assert "+1.00 points" in words.selection(0.01, 0, 0.02, 3, 10)
+
+
+def test_a_cell_that_asks_for_another_run_says_nothing_of_this_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    shell = InteractiveShell()
+    monkeypatch.setattr(notebook, "get_ipython", lambda: shell)
+    run = Run(folder, FACTS)
+    run.begin_session()
+    notebook.watch_cells(run)
+    shell.run_cell("run, source = common.open_run(lab, params)  # of parameters that are refused")
+    assert read_manifest(folder)["status"] == "running"
+    shell.run_cell("1 / 0")
+    assert (read_manifest(folder)["status"], read_manifest(folder)["error"]["type"]) == ("failed", "ZeroDivisionError")
+    run.release()
 
 
 def test_the_progress_table_has_the_reports_rows_the_last_and_the_chosen_one() -> None:

@@ -119,7 +119,9 @@ class Lab:
         self.page.on("download", lambda file: downloads.append(file))
         self.page.context.on("page", lambda tab: tab.on("download", lambda file: downloads.append(file)))
         self.menu("File", "Save and Export Notebook As", form)
-        self.page.get_by_role("dialog").get_by_role("button", name="Ok").click()
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_label("Sanitize HTML output").uncheck()  # as page 00 says
+        dialog.get_by_role("button", name="Ok").click()
         for _ in range(300):
             if downloads:
                 return downloads[0].save_as(path)

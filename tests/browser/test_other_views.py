@@ -1,5 +1,6 @@
 """The same notebook as a page to hand on, and alone in the window."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ def test_the_exported_pages_have_every_figure(lab: Lab, tmp_path: Path) -> None:
     count = figures(lab.save())
     lab.export("HTML", tmp_path / "menu.html")
     assert len(images(lab, tmp_path / "menu.html")) == count > 0
+    lab.picture("exported-by-menu")
+    assert not re.search(r"</?(h[1-6]|p|style|table)\b", lab.page.locator("body").inner_text())
 
     # What JupyterLab's own menu makes leaves descriptions out; this template of nbconvert keeps them.
     words = ["--to", "html", "--template", "classic", str(lab.path), "--output", str(tmp_path / "page.html")]
