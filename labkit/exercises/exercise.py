@@ -11,7 +11,7 @@ from labkit.exercises import trial
 from labkit.exercises.trial import Cases, Function, Raised
 from labkit.exercises.verdict import Verdict
 
-WIDTH = 120  # of a line in a cell
+WIDTH = 84  # characters of a line that JupyterLab shows in a window of 1280 pixels, its list of files beside it
 READ = "A person will read it."
 
 
@@ -177,6 +177,9 @@ def _shows(mistake: Mistake, inputs: tuple[Any, ...], given: Any) -> bool:
 
 
 def _docstring(text: str) -> str:
-    """A docstring as it stands in code: on one line if it fits."""
-    one = f'"""{text}"""'
-    return one if "\n" not in text and len(one) <= WIDTH - 4 else f'"""{text}\n"""'
+    """A docstring as it stands in code: on one line if it fits, else paragraph by paragraph in short lines."""
+    one, paragraphs = f'"""{text}"""', text.split("\n\n")
+    if len(paragraphs) == 1 and len(one) <= WIDTH - 4:
+        return one
+    filled = (textwrap.fill(" ".join(paragraph.split()), WIDTH - 7) for paragraph in paragraphs)
+    return '"""' + "\n\n".join(filled) + '\n"""'
