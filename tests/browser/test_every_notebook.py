@@ -24,6 +24,20 @@ def test_run_all_cells(lab: Lab, number: str) -> None:
     lab.wait()
     lab.all_pictures(f"{number}-done")
     assert not lab.page.locator(".jp-RenderedText[data-mime-type$='stderr'], [data-mime-type$='error']").count()
+    if number == "06":
+        runs_of_another_lab_are_shown(lab)
     saved = lab.save()
     assert not errors(saved)
     assert lab.page.locator(".jp-RenderedImage img").count() == figures(saved) > 0
+
+
+def runs_of_another_lab_are_shown(lab: Lab) -> None:
+    """Choose the second lab of the run comparison: its runs are chosen, and drawn."""
+    cell = lab.cell("explore.runs(")
+    lab.show(cell)
+    cell.locator("select").first.select_option(index=1)
+    lab.page.wait_for_timeout(2000)
+    chosen = cell.locator("select").nth(1).evaluate("list => [...list.selectedOptions].map(option => option.label)")
+    assert chosen
+    assert all(f"{name}: best" in lab.said(cell) for name in chosen)
+    lab.picture("06-another-lab")
