@@ -159,7 +159,7 @@ def effects_part(runs: Runs, out: Path) -> str:
         asked = set(effects["question"])
         compared = [run for question, group in compare.by_question(runs) if question in asked for run in group]
         draw(run_plots.plot_effects, effects, out, "effects", mark_of_runs(compared))
-        caption = "Change of the test score against the recipe run most often, with 95 % interval."
+        caption = "Change of the test score against the recipe closest to its experiment, with 95 % interval."
         parts.append(md.figure("effects.png", caption, said, "effects"))
         shown = effects[["change", "against", "difference", "low", "high", "images", "seeds"]]
         shown = shown.assign(lab=effects["notebook"].str[:2])[["lab", *shown.columns]]
