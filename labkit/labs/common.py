@@ -121,10 +121,16 @@ def read_experiment(notebook: Path, experiment: str) -> dict[str, Any]:
     return values
 
 
+def published(notebook: Path, experiment: str) -> dict[str, Any]:
+    """All parameters of an experiment as the workbook has it; the notebook's own where there is none of this name."""
+    known = experiment in {path.stem for path in experiment_files(notebook)}
+    return notebook_defaults(notebook) | (read_experiment(notebook, experiment) if known else {})
+
+
 def changed(lab: ModuleType, params: Parameters) -> list[str]:
     """The parameters in which a request departs from its experiment as the workbook has it, the seed aside."""
-    published = notebook_defaults(notebook_of(lab)) | experiments(lab).get(params.experiment, {})
-    return [name for name, value in params.identity().items() if name != "seed" and value != published.get(name)]
+    expected = published(notebook_of(lab), params.experiment)
+    return [name for name, value in params.identity().items() if name != "seed" and value != expected.get(name)]
 
 
 def run_folder(lab: ModuleType, params: Parameters, source: Source, out: str = "") -> Path:

@@ -20,9 +20,9 @@ def attempted(notebook: str, folder: Path) -> dict[str, Verdict]:
 def analysis_exercises(root: Path) -> str:
     """``exercises_part`` of that analysis under ``root`` in which most was attempted; empty if none was."""
     (notebook,) = READERS
-    found = [exercises_part(notebook, folder) for folder in sorted((root / notebook).glob("[!.]*"))]
-    done = [len(attempted(notebook, folder)) for folder in sorted((root / notebook).glob("[!.]*"))]
-    return found[done.index(max(done))] if found else ""
+    folders = sorted((root / notebook).glob("[!.]*"))
+    most = max(folders, key=lambda folder: len(attempted(notebook, folder)), default=None)
+    return exercises_part(notebook, most) if most else ""
 
 
 def exercises_part(notebook: str, folder: Path) -> str:

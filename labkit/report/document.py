@@ -11,7 +11,7 @@ import pandas as pd
 
 from labkit.files import write_atomic
 from labkit.labs import run_tables
-from labkit.labs.common import experiment_files, notebook_defaults, read_experiment
+from labkit.labs.common import published
 from labkit.report import markdown as md
 from labkit.report.answers import analysis_exercises, attempted
 from labkit.report.sections import FULL, SHORTEST, lab_section, lab_text, results_sentence
@@ -230,10 +230,8 @@ def command_of(run: FinishedRun) -> str:
     """The command that repeats a run: its experiment, and each parameter that differs from it."""
     manifest, words = run.manifest, [f"labkit run {run.manifest.notebook[:2]}"]
     notebook = find_notebook(manifest.notebook)
-    known = manifest.experiment in {path.stem for path in experiment_files(notebook)}
-    recipe = read_experiment(notebook, manifest.experiment) if known else {"experiment": "quick"}
-    expected = notebook_defaults(notebook) | recipe | {"seed": None}
-    words += [f"-e {manifest.experiment}"] if known else []
+    expected = published(notebook, manifest.experiment) | {"seed": None}
+    words += [f"-e {manifest.experiment}"] if expected["experiment"] == manifest.experiment else []
     words += [
         f"-p {name} {shlex.quote(str(value))}"
         for name, value in manifest.parameters.items()

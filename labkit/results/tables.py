@@ -137,8 +137,7 @@ def loss_accuracy_points(
 
 def progress_table(history: pd.DataFrame, metric: str, epochs: Sequence[int] = REPORTED_EPOCHS) -> pd.DataFrame:
     """The rows the reports print: epochs 1, 5, 10, … as far as they were run, the last, and the one that was chosen."""
-    chosen = max(history.to_dict("records"), key=lambda row: rank(row, metric))
-    shown = history[history["epoch"].isin([*epochs, chosen["epoch"], history["epoch"].max()])]
+    shown = history[history["epoch"].isin([*epochs, chosen_epoch(history, metric), history["epoch"].max()])]
     return shown[["epoch", "train_loss", f"train_{metric}", "val_loss", f"val_{metric}", "learning_rate"]]
 
 
