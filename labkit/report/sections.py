@@ -156,7 +156,7 @@ def results_part(run: FinishedRun) -> str:
     caption = "Test scores with 95 % intervals over test images."
     parts = [results_sentence(run), md.table(shown, caption, f"{number}-results", **formats)]
     if other := rival_of(run):
-        parts.append(rival_sentence(run, other))
+        parts.append(rival_sentence(run, other) + "\n")
     if run.has_table("tables/reported"):
         parts.append(reported_part(run, run.table("tables/reported")))
     return "\n".join(parts)
