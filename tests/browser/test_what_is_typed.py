@@ -20,7 +20,7 @@ def test_a_parameter_that_is_not_allowed_is_one_sentence(lab: Lab) -> None:
     lab.show(asked)
     lab.picture("not-allowed")
     assert lab.said(asked).strip() == (
-        "RequestError: Parameter 'epochs' is 0, but must be a whole number from 1 to 10000 "
+        "RequestError: Parameter 'epochs' is 0, but must be a whole number from 1 to 10,000 "
         "(passes over the training images)."
     )
     assert lab.said(lab.cell("lab.load_data(")) == ""  # nothing more was run
