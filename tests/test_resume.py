@@ -20,7 +20,8 @@ from labkit.training.checkpoint import DamagedError, read_checkpoint, save_check
 from labkit.training.resume import Checkpoints, Observer, State
 
 KILLS = 20
-LOADED = ("labkit.labs.mnist_resnet18", "labkit.labs.liver_unet", "labkit.results.figures", "torch._dynamo")
+LOADED = ("labkit.labs.mnist_resnet18", "labkit.labs.liver_unet", "labkit.results.figures")
+LATE = "torch._dynamo"  # which the first optimiser of a process imports, and takes seconds for
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,7 +37,7 @@ def _one_thread() -> Iterator[None]:
 def processes() -> Any:
     """Processes that begin with everything imported and nothing computed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*LOADED, "hypothesis", "pytest"])
+    context.set_forkserver_preload([*LOADED, LATE, "hypothesis", "pytest"])
     return context
 
 
