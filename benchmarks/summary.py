@@ -1,6 +1,10 @@
-"""Write ``measured.md`` from all tables in ``results/``: nothing in it is typed by hand."""
+"""Put all tables in ``results/`` into ``measured.md``: nothing in it is typed by hand.
+
+A table takes the place of the one with its heading; those that were measured elsewhere stay.
+"""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +41,11 @@ def table(content: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write the page."""
-    found = [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-    PAGE.write_text("\n".join([HEAD, *(f"{table(content)}\n" for content in found)]), "utf-8")
-    print(f"{PAGE}: {len(found)} tables")
+    earlier = re.split(r"^(?=## )", PAGE.read_text("utf-8"), flags=re.MULTILINE)[1:] if PAGE.exists() else []
+    found = [f"{table(json.loads(path.read_text('utf-8')))}\n" for path in RESULTS.glob("*.json")]
+    tables = {text.splitlines()[0]: text.strip() + "\n" for text in [*earlier, *found]}
+    PAGE.write_text("\n".join([HEAD, *(tables[heading] for heading in sorted(tables))]), "utf-8")
+    print(f"{PAGE}: {len(tables)} tables, {len(found)} of them from {RESULTS}")
 
 
 if __name__ == "__main__":
