@@ -41,10 +41,10 @@ def table(content: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write the page."""
-    earlier = re.split(r"^(?=## )", PAGE.read_text("utf-8"), flags=re.MULTILINE)[1:] if PAGE.exists() else []
-    found = [f"{table(json.loads(path.read_text('utf-8')))}\n" for path in RESULTS.glob("*.json")]
-    tables = {text.splitlines()[0]: text.strip() + "\n" for text in [*earlier, *found]}
-    PAGE.write_text("\n".join([HEAD, *(tables[heading] for heading in sorted(tables))]), "utf-8")
+    earlier = re.split(r"^(?=## )", PAGE.read_text("utf-8"), flags=re.MULTILINE)[1:]
+    found = [table(json.loads(path.read_text("utf-8"))) for path in RESULTS.glob("*.json")]
+    tables = {text.splitlines()[0]: text.strip() for text in [*earlier, *found]}
+    PAGE.write_text("\n\n".join([HEAD.strip(), *(tables[heading] for heading in sorted(tables))]) + "\n", "utf-8")
     print(f"{PAGE}: {len(tables)} tables, {len(found)} of them from {RESULTS}")
 
 
