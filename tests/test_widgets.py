@@ -27,6 +27,7 @@ from labkit.results import tables
 from labkit.results.run import read_manifest
 from labkit.training.interrupt import SAVED
 from labkit.training.loop import rate_at
+from labkit.training.precision import choose_precision
 from labkit.training.resume import State
 from labkit.widgets import draw, explore, frontend, plan
 from labkit.widgets.explorer import Explorer
@@ -171,8 +172,7 @@ def test_a_dot_and_what_was_drawn_outside_are_prepared_too(strokes: list[Any]) -
 def test_a_drawn_digit_is_read_as_training_would_read_it(digits: tuple[Any, Any, pd.DataFrame]) -> None:
     params, data, _ = digits
     model = mnist_resnet18.build_model(params)
-    recipe = mnist_resnet18.build_recipe(params, model)
-    read = mnist_resnet18.reader(model, params, recipe.precision)
+    read = mnist_resnet18.reader(model, params, choose_precision("float32", torch.device("cpu")))
     explorer = digit(read, data.class_names, FOUR)
     with torch.inference_mode():
         x = (as_mnist(FOUR).float() / 255 - 0.1307) / 0.3081
