@@ -13,7 +13,7 @@ from labkit.labs import lab_of
 from labkit.labs.parameters import Parameters
 from labkit.running.request import find_notebook, make_parameters
 from labkit.training.loop import Recipe
-from labkit.training.precision import DTYPES
+from labkit.training.precision import DTYPES, choose_device, choose_precision
 
 MEAN, STD = 0.13, 0.31
 
@@ -75,10 +75,11 @@ def case(name: str, steps: int, precision: str = "auto", changes: tuple[tuple[st
     lab = lab_of(path.stem)
     here = [("source", "sample"), ("device", "cpu"), ("precision", precision)]  # one processor for all sides
     params = make_parameters(path, experiment, [*here, *changes])
+    chosen = choose_precision(precision, choose_device("cpu")).name
     rng, number, side = np.random.default_rng(0), steps * params.batch_size, params.image_size
     shape = (number,) if kind == "image" else (number, side, side)
     return Case(
-        title=f"{name}, {side}×{side}, batch {params.batch_size}",
+        title=f"{name}, {side}×{side}, batch {params.batch_size}, {chosen}",
         params=params,
         build=lambda: lab.build_model(params, fetch=False),
         recipe=lambda model: lab.build_recipe(params, model),

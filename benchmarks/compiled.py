@@ -23,8 +23,7 @@ def main() -> None:
     warm_up = seconds_of(measures["compiled"])
     measured = in_turn(measures, asked.rounds)
     slow, fast = (statistics.median(values) for values in measured.values())
-    title = f"Training {plain.title}, torch.compile"
-    report(f"compiled-{asked.case}", title, "images/s", measured, warm_up=warm_up)
+    report(f"Training {plain.title}, torch.compile", "images/s", measured, warm_up=warm_up)
     saved = 1 / slow - 1 / fast  # seconds an image
     earned = f"earned after {warm_up / saved:,.0f} images" if saved > 0 else "never earned"
     print(f"\nthe first epoch of {len(plain.pixels)} images took {warm_up:.0f} s, compiled: {earned}")

@@ -59,11 +59,11 @@ def main() -> None:
     """Measure both."""
     asked = arguments(__doc__, rounds=5)
     imports = in_turn({name: process(code) for name, code in IMPORTS.items()}, asked.rounds)
-    report("fixed_costs", "A process that", "s", imports)
+    report("A process that", "s", imports)
     paths = [find_notebook(f"{lab:02}") for lab in range(1, 6)]
     figures = {path.stem: lambda path=path: first_figure(path) for path in paths}
     kernels = in_turn({"a kernel with PyTorch": torch_in_a_kernel, **figures}, asked.rounds)
-    report("first_figure", "From the start of a kernel to the first figure, on sample data", "s", kernels)
+    report("From the start of a kernel to the first figure, on sample data", "s", kernels)
 
 
 if __name__ == "__main__":

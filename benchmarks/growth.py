@@ -64,7 +64,7 @@ def main() -> None:
                 "memory": exponent(values, list(memory.values())),
             }
             lines.append(f"{varied:14} {facts['exponents']['seconds']:10.2f} {facts['exponents']['memory']:10.2f}")
-        report(f"growth-{varied}", f"An epoch against {varied}", "s", measured, **facts)
+        report(f"An epoch of UNet against {varied}, float32", "s", measured, **facts)
     print(f"\nfitted exponents\n{'':14} {'seconds':>10} {'memory':>10}\n" + "\n".join(lines))
 
 

@@ -43,7 +43,7 @@ def main() -> None:
             "the notebook's code as a script": lambda: seconds([BIN / "ipython", script]),
             "labkit run": lambda: seconds([BIN / "labkit", "run", "01", *options]),
         }
-        report("headless", "Lab 1, one epoch of 180 images, all figures", "s", in_turn(sides, asked.rounds))
+        report("Lab 1, one epoch of 180 images, all figures", "s", in_turn(sides, asked.rounds))
 
 
 if __name__ == "__main__":

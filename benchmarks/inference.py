@@ -10,6 +10,7 @@ from labkit.training.loop import forward
 from labkit.training.precision import choose_device, choose_precision
 
 BATCH, SIDE = 8, 512
+SIZE = f"3×{SIDE}×{SIDE}, batch {BATCH}"
 
 
 def main() -> None:
@@ -30,17 +31,12 @@ def main() -> None:
         return BATCH / (time.perf_counter() - began)
 
     networks = {"UNet": UNet(3), "ResNet34-UNet": ResNet34UNet(3)}
-    sides = {f"{name}, float32": lambda model=model: plain(model) for name, model in networks.items()}
-    report("inference-plain", f"Test, 3×{SIDE}×{SIDE}, batch {BATCH}", "images/s", in_turn(sides, asked.rounds))
+    sides = {name: lambda model=model: plain(model) for name, model in networks.items()}
+    report(f"Test, float32, {SIZE}", "images/s", in_turn(sides, asked.rounds))
     for model in networks.values():
         model.to(memory_format=torch.channels_last)
-    sides = {f"{name}, {precision.name}": lambda model=model: ours(model) for name, model in networks.items()}
-    report(
-        "inference-labkit",
-        f"Test, labkit's way, 3×{SIDE}×{SIDE}, batch {BATCH}",
-        "images/s",
-        in_turn(sides, asked.rounds),
-    )
+    sides = {name: lambda model=model: ours(model) for name, model in networks.items()}
+    report(f"Test, labkit's way, {precision.name}, {SIZE}", "images/s", in_turn(sides, asked.rounds))
 
 
 if __name__ == "__main__":

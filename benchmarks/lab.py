@@ -39,7 +39,7 @@ def main() -> None:
             measured["labs, one after the other"].append(seconds(["run", "--all"], in_turn))
             measured["training, one after the other"].append(training(in_turn))
         measured["make lab"].append(measured["labs, two at a time"][-1] + measured["report"][-1])
-    report("lab", "What make lab does, once installed", "s", measured)
+    report("What make lab does, once installed", "s", measured)
 
 
 if __name__ == "__main__":

@@ -53,11 +53,10 @@ def main() -> None:
     for _ in range(asked.rounds):
         for way, values in found.items():
             values.append(peaks(asked.case, way, asked.precision))
-    title, labels = case(asked.case, 1).title, ("in all", "on top of what was there before the first step")
-    for i, label in enumerate(labels):
+    title = case(asked.case, 1, asked.precision).title
+    for i, label in enumerate(("in all", "on top of what was there before the first step")):
         sides = {way: [pair[i] for pair in values] for way, values in found.items()}
-        name = f"memory-{asked.case}-{asked.precision}-{'whole' if i == 0 else 'steps'}"
-        report(name, f"Peak memory of two steps, {title}, precision {asked.precision}, {label}", "MiB", sides)
+        report(f"Peak memory of two steps, {title}, {label}", "MiB", sides)
 
 
 if __name__ == "__main__":

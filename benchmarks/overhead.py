@@ -25,6 +25,7 @@ from labkit.training.progress import Progress
 from labkit.training.resume import Checkpoints, State
 
 STEPS, BATCH = 40, 128
+PRECISION = choose_precision("auto", choose_device("cpu"))
 
 
 def split(number: int) -> Split:
@@ -41,9 +42,8 @@ def seconds(train: Callable[[Batches, Batches, Recipe, torch.nn.Module], None]) 
         preparation = Preprocessing(28, (0.13,), (0.31,))
         batches = Batches(split(STEPS * BATCH), BATCH, preparation, shuffle=True)
         val, model = Batches(split(256), 256, preparation), resnet18(1, 10)
-        precision = choose_precision("auto", choose_device("cpu"))
         optimiser = make_optimiser("adam", model, 1e-3)
-        recipe = Recipe(optimiser, 1e-3, constant(), 1, cross_entropy, cross_entropy, accuracy, "accuracy", precision)
+        recipe = Recipe(optimiser, 1e-3, constant(), 1, cross_entropy, cross_entropy, accuracy, "accuracy", PRECISION)
         return seconds_of(lambda: train(batches, val, recipe, model))
 
     return measure
@@ -88,10 +88,10 @@ def main() -> None:
     """Measure both."""
     asked = arguments(__doc__, rounds=5)
     measured = in_turn({"bare loop": seconds(bare), "fit": seconds(with_everything)}, asked.rounds)
-    report("overhead", f"One epoch of ResNet18, {STEPS} steps of {BATCH} images", "s", measured)
+    report(f"One epoch of ResNet18, {STEPS} steps of {BATCH} images, {PRECISION.name}", "s", measured)
     with tempfile.TemporaryDirectory() as folder:
         measured = in_turn(checkpointing(Path(folder)), asked.rounds)
-    report("checkpoint", "A checkpoint of ResNet18 with Adam", "s", measured)
+    report("A checkpoint of ResNet18 with Adam", "s", measured)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def main() -> None:
             "labkit": lambda ours=ours: ours.from_step(0),
         }
         measured = in_turn({side: images_per_second(batches) for side, batches in sides.items()}, asked.rounds)
-        report(f"pipeline-{name.split(',')[0]}", f"Input pipeline, 28×28, {name}", "images/s", measured)
+        report(f"Input pipeline, 28×28, {name}", "images/s", measured)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Two or more ways of doing the same thing, timed in turn in one process, so that a machine that slows down slows all.
 
-Every script in this folder prints a table and writes ``results/NAME.json`` beside it. What counts is the ratio, taken
+Every script in this folder prints a table and writes it as JSON into ``results/``. What counts is the ratio, taken
 round by round; seconds depend on the machine and on its other work.
 """
 
 import argparse
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -42,8 +43,11 @@ def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
     return measured
 
 
-def report(name: str, title: str, unit: str, measured: Mapping[str, list[float]], **facts: Any) -> None:
-    """Print median, lowest and highest of each side, and its ratio to the first; write all of it as JSON."""
+def report(title: str, unit: str, measured: Mapping[str, list[float]], **facts: Any) -> None:
+    """Print median, lowest and highest of each side, and its ratio to the first; write all of it as JSON.
+
+    The title names the file, so it has to say all that sets this measurement apart from others.
+    """
     first, base = next(iter(measured.items()))
     rows, here = {}, environment()
     print(f"\n{title} ({unit}; {len(base)} rounds in turn; {machine(here)})\n")
@@ -56,6 +60,7 @@ def report(name: str, title: str, unit: str, measured: Mapping[str, list[float]]
         rows[side] = {"median": middle, "values": values, "ratio": ratio, "ratios": ratios}
     RESULTS.mkdir(exist_ok=True)
     content = {"title": title, "unit": unit, "sides": rows, "machine": here, **facts}
+    name = re.sub(r"\W+", "-", title.lower())
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 

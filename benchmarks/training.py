@@ -55,8 +55,7 @@ def main() -> None:
         for name, values in measured.items()
     }
     facts = {"precision": precision.name, "matrix_product": statistics.median(product), "shares": shares}
-    title = f"Training {this.title}, {precision.name}"
-    report(f"training-{asked.case}-{precision.name}", title, "images/s", measured, **facts)
+    report(f"Training {this.title}", "images/s", measured, **facts)
     print(f"\nshare of the {facts['matrix_product'] / 1e9:.0f} GFLOP/s of a product of two {SIDE}×{SIDE} matrices:")
     for name, share in shares.items():
         print(f"{name:34} {share:.0%}")

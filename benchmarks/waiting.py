@@ -15,6 +15,7 @@ from timing import report
 from labkit.labs import lab_of
 from labkit.running.request import find_notebook, make_parameters
 from labkit.training.loop import train_epoch
+from labkit.training.precision import choose_device, choose_precision
 from labkit.training.resume import State
 
 LABS = {"01": "best", "02": "best", "03": "best", "04": "best_cifar10", "05": "best"}
@@ -68,7 +69,8 @@ def main() -> None:
     for _ in range(asked.rounds):
         for (number, experiment), values in zip(LABS.items(), found.values(), strict=True):
             values.append(share(number, experiment, asked.steps))
-    report("waiting", "Waiting for data, share of a training step", "%", found)
+    precision = choose_precision("auto", choose_device("auto")).name
+    report(f"Waiting for data, share of a training step, {precision}", "%", found)
 
 
 if __name__ == "__main__":
