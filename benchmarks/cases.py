@@ -13,7 +13,7 @@ from labkit.labs import lab_of
 from labkit.labs.parameters import Parameters
 from labkit.running.request import find_notebook, make_parameters
 from labkit.training.loop import Recipe
-from labkit.training.precision import DTYPES, choose_device, choose_precision
+from labkit.training.precision import DTYPES, Precision, choose_device, choose_precision
 
 MEAN, STD = 0.13, 0.31
 
@@ -24,6 +24,7 @@ class Case:
 
     title: str
     params: Parameters
+    precision: Precision
     build: Callable[[], nn.Module]
     recipe: Callable[[nn.Module], Recipe]
     pixels: np.ndarray  # (N, H, W, C) uint8
@@ -75,12 +76,13 @@ def case(name: str, steps: int, precision: str = "auto", changes: tuple[tuple[st
     lab = lab_of(path.stem)
     here = [("source", "sample"), ("device", "cpu"), ("precision", precision)]  # one processor for all sides
     params = make_parameters(path, experiment, [*here, *changes])
-    chosen = choose_precision(precision, choose_device("cpu")).name
+    chosen = choose_precision(precision, choose_device("cpu"))
     rng, number, side = np.random.default_rng(0), steps * params.batch_size, params.image_size
     shape = (number,) if kind == "image" else (number, side, side)
     return Case(
-        title=f"{name}, {side}×{side}, batch {params.batch_size}, {chosen}",
+        title=f"{name}, {side}×{side}, batch {params.batch_size}, {chosen.name}",
         params=params,
+        precision=chosen,
         build=lambda: lab.build_model(params, fetch=False),
         recipe=lambda model: lab.build_recipe(params, model),
         pixels=rng.integers(0, 256, (number, side, side, channels), np.uint8),

@@ -14,7 +14,7 @@ from sides import SIDES, here
 from timing import in_turn, report
 from torch.utils.flop_counter import FlopCounterMode
 
-from labkit.training.precision import DTYPES, choose_device, choose_precision
+from labkit.training.precision import DTYPES
 
 SIDE = 2048  # of the square matrices
 
@@ -45,8 +45,7 @@ def main() -> None:
     asked = parser.parse_args()
     this = case(asked.case, asked.steps, asked.precision)
     wanted = [part.lower() for part in asked.sides.split(",")]
-    precision = choose_precision(asked.precision, choose_device("cpu"))
-    dtype = DTYPES.get(precision.name, torch.float32)
+    dtype = DTYPES.get(this.precision.name, torch.float32)
     measures = {name: SIDES[name](this) for name in here(SIDES) if any(part in name.lower() for part in wanted)}
     measured = in_turn({**measures, "matrix product": lambda: matrix_product(dtype)}, asked.rounds)
     product, flops = measured.pop("matrix product"), training_flops(this)
@@ -54,7 +53,7 @@ def main() -> None:
         name: statistics.median(value * flops / most for value, most in zip(values, product, strict=True))
         for name, values in measured.items()
     }
-    facts = {"precision": precision.name, "matrix_product": statistics.median(product), "shares": shares}
+    facts = {"precision": this.precision.name, "matrix_product": statistics.median(product), "shares": shares}
     report(f"Training {this.title}", "images/s", measured, **facts)
     print(f"\nshare of the {facts['matrix_product'] / 1e9:.0f} GFLOP/s of a product of two {SIDE}×{SIDE} matrices:")
     for name, share in shares.items():
