@@ -20,7 +20,7 @@ from test_notebooks import labkit, under_way, wait_for
 from labkit.data.mnist import LAYOUT
 from labkit.data.samples import textures
 from labkit.files import write_json
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 from labkit.running.execute import _watch
 from labkit.training.checkpoint import read_checkpoint
 

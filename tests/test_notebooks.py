@@ -20,7 +20,7 @@ from jupyter_client.manager import start_new_kernel
 
 from labkit.data.mnist import LAYOUT
 from labkit.labs import mnist_resnet18 as lab
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 from labkit.training.checkpoint import read_checkpoint
 from labkit.training.loop import fit
 

@@ -12,7 +12,7 @@ from conftest import TINY, check_exercises, check_figures, check_no_widgets
 from test_notebooks import environment, run
 
 from labkit.paths import project_root
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 
 QUICK = [word for name, value in (TINY | {"epochs": 1}).items() for word in ("-p", name, str(value))]
 

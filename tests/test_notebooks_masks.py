@@ -13,7 +13,7 @@ from conftest import check_exercises, check_figures, check_no_widgets
 from PIL import Image
 from segments import LIVER_NOTEBOOK, PETS_NOTEBOOK, TINY_LIVER, TINY_PETS, write_liver, write_pets
 
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 
 
 def options(values: dict[str, object]) -> list[str]:

@@ -12,7 +12,7 @@ from PIL import Image
 from test_notebooks_masks import labkit, only_run, options
 
 from labkit.cli import app
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 
 STEMS = {"04": "04_block_cnn", "05": "05_digit_on_photo"}
 TINY = {

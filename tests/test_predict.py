@@ -17,7 +17,8 @@ from segments import liver_params, pets_params, write_liver, write_pets
 from labkit.cli import app
 from labkit.data.samples import handwritten_digits
 from labkit.labs import common, liver_unet, mnist_resnet18, pet_resnet34_unet, scoring
-from labkit.results.run import Run, read_manifest
+from labkit.results.manifest import read_manifest
+from labkit.results.run import Run
 from labkit.running.predict import load_predictor, read_photo
 
 

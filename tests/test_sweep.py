@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from test_notebooks import labkit, wait_for
 
 from labkit.cli import app
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 from labkit.running.sweep import threads_each
 
 SMALL = {"source": "sample", "limit": 120, "batch_size": 2, "blocks": 2, "epochs": 1}

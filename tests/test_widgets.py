@@ -24,7 +24,7 @@ from segments import liver_params, write_liver
 from labkit.data.drawing import as_mnist, picture_of
 from labkit.labs import block_cnn, liver_unet, mnist_resnet18
 from labkit.results import tables
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 from labkit.training.interrupt import SAVED
 from labkit.training.loop import rate_at
 from labkit.training.precision import choose_precision

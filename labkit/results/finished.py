@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from labkit.data.cache import open_image
 from labkit.errors import CONTROL, LabError, RequestError, one_line
 from labkit.results.facts import Manifest, Result, Results, check_history, check_images, read_table
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 from labkit.training.loop import rank
 from labkit.untrusted import file_in
 

@@ -22,14 +22,12 @@ import pandas as pd
 
 from labkit.errors import RequestError
 from labkit.files import remove_unfinished, write_atomic, write_csv, write_json
-from labkit.results.locks import is_live, lock
+from labkit.results.locks import lock
 from labkit.results.machine import code_version, environment, training_code
+from labkit.results.manifest import FINISHED, TOKEN, written_manifest
 from labkit.training.resume import Observer, can_go_on, differences
-from labkit.untrusted import file_in, read_json, why
+from labkit.untrusted import why
 
-FINISHED = ("completed", "failed", "interrupted")
-TOKEN = "LABKIT_TOKEN"  # environment variable by which a starter knows its own run
-DEAD = "the process of the run ended without a word: it was killed, perhaps since the memory ran out"
 RESERVE = ".reserve"  # room for saying how the run ended, should the disk be full by then
 
 
@@ -37,25 +35,6 @@ def folder_name(notebook: str, identity: Mapping[str, Any], fingerprint: str) ->
     """``<experiment>-seed<seed>-<hash8>``: the hash is of notebook, parameters and data."""
     text = json.dumps([notebook, dict(identity), fingerprint], sort_keys=True)
     return f"{identity['experiment']}-seed{identity['seed']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run folder; ``{}`` if there is none or it cannot be read.
-
-    One that says ``running`` while no process is at work there is that of a run whose process was killed: ``failed``.
-    """
-    manifest = _read(folder)
-    if manifest.get("status") == "running" and not is_live(folder):
-        manifest |= {"status": "failed", "error": {"type": "KernelDied", "message": DEAD, "cell": None}}
-    return manifest
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        manifest = read_json(file_in(folder, "manifest.json"))
-    except RequestError:
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
 
 
 class History(Observer):
@@ -118,7 +97,7 @@ class Run(History):
         self.folder = folder
         self.lock = lock(folder)
         remove_unfinished(folder)
-        before = _read(folder)
+        before = written_manifest(folder)
         if fresh or _lost_its_training(folder, before):
             _empty(folder)
             before = {}
@@ -251,7 +230,7 @@ def end_from_outside(folder: Path, token: str, error: Mapping[str, Any], unless:
 
     ``token`` proves that the run is the caller's own: another process may have taken the folder since.
     """
-    manifest = _read(folder)
+    manifest = written_manifest(folder)
     if manifest and manifest.get("token") == token and manifest.get("status") not in unless:
         ending = {"status": _status_after(error["type"]), "error": dict(error), "finished": _now()}
         (folder / RESERVE).unlink(missing_ok=True)

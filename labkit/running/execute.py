@@ -19,13 +19,13 @@ from labkit.files import write_atomic
 from labkit.labs import common
 from labkit.paths import data_root
 from labkit.results.locks import lock
-from labkit.results.run import DEAD, FINISHED, TOKEN, Run, end_from_outside, read_manifest
-from labkit.running.headless import UNFINISHED_NOTEBOOK
+from labkit.results.manifest import DEAD, FINISHED, TOKEN, kernel_of, read_manifest
+from labkit.results.run import Run, end_from_outside
+from labkit.running.headless import GRACE, UNFINISHED_NOTEBOOK
 from labkit.running.outcome import Outcome, complete_already
 from labkit.running.request import Request
 
 LEAST_ROOM = 2**20  # bytes; a disk with less is full
-GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
 STOPPED = {"type": "KeyboardInterrupt", "message": "stopped by the user", "cell": None}
 
 
@@ -163,13 +163,6 @@ def _last_error(folder: Path, code: int) -> dict[str, Any]:
         message = f"there is no room left on the disk of {folder} (No space left on device): make some and run again"
         return {"type": "StorageError", "message": message, "cell": None}
     return {"type": "KernelDied", "message": f"{DEAD} (papermill's exit code: {code})", "cell": None}
-
-
-def kernel_of(folder: Path, token: str) -> int:
-    """The process of the run's kernel; 0 if it has not got so far, or if the folder is no longer ours."""
-    manifest = read_manifest(folder)
-    pid = manifest.get("pid", 0) if manifest.get("token") == token else 0
-    return 0 if pid == os.getpid() else pid
 
 
 def _interrupt(process: subprocess.Popen, folder: Path, token: str) -> None:

@@ -12,11 +12,14 @@ import os
 import runpy
 import signal
 import threading
+import time
 from pathlib import Path
 
 from labkit.files import UNFINISHED
+from labkit.results.manifest import TOKEN, kernel_of
 
 UNFINISHED_NOTEBOOK = f".notebook.ipynb{UNFINISHED}"
+GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
 
 
 def main() -> None:
@@ -35,13 +38,10 @@ def end_with_starter(folder: Path) -> None:
     """Wait until the starter is gone, then stop the run in ``folder`` in order, or at once if no cell has run yet."""
     while os.read(0, 1024):  # not sys.stdin, whose lock would still be held when Python shuts down
         pass
-    from labkit.results.run import TOKEN
-    from labkit.running.execute import kernel_of  # brings PyTorch, which a run that ends well does not need here
-
-    with contextlib.suppress(ProcessLookupError):
-        if pid := kernel_of(folder, os.environ[TOKEN]):
+    if pid := kernel_of(folder, os.environ[TOKEN]):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)
-            return
+        time.sleep(GRACE)  # a kernel between two cells hears nothing
     os.killpg(os.getpid(), signal.SIGKILL)
 
 

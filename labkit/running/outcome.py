@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.results.machine import code_version
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 from labkit.results.words import test_score
 from labkit.running.request import Request
 

@@ -5,7 +5,7 @@ from playwright.sync_api import Locator, expect
 from test_every_notebook import SMALL
 from test_stop_and_go_on import LONG
 
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 
 
 def slide(cell: Locator, name: str, key: str) -> None:

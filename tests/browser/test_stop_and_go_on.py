@@ -4,7 +4,7 @@ import re
 
 from driving import Lab
 
-from labkit.results.run import read_manifest
+from labkit.results.manifest import read_manifest
 from labkit.training.checkpoint import read_checkpoint
 
 LONG = {"limit": 150, "image_size": 12, "epochs": 4, "batch_size": 8, "seed": 7}
