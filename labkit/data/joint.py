@@ -4,6 +4,7 @@ sample); albumentations' own generator would repeat itself in every worker proce
 import functools
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,15 +34,31 @@ def affine(shift: float, zoom: float, degrees: float, stretch: bool = False) -> 
     )
 
 
+class Elastic(A.ElasticTransform):
+    """Albumentations' elastic transform; the field is drawn on a coarse grid, and then enlarged.
+
+    A field that is smooth has nothing that a coarse grid could not hold: GRID points a side, blurred over SIGMA of
+    them. At 192×192 blurring the full field took three quarters of the time of a whole augmentation.
+    """
+
+    GRID, SIGMA = 48, 3.0
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Where each pixel comes from: ``map_x`` and ``map_y`` (H, W)."""
+        height, width = params["shape"][:2]
+        noise = self.random_generator.uniform(-1, 1, (self.GRID, self.GRID, 2)).astype(np.float32)
+        shifts = cv2.resize(cv2.GaussianBlur(noise, (0, 0), self.SIGMA), (width, height), interpolation=cv2.INTER_CUBIC)
+        rows, columns = np.indices((height, width), np.float32)
+        return {"map_x": columns + self.alpha * shifts[..., 0], "map_y": rows + self.alpha * shifts[..., 1]}
+
+
 def elastic(size: int) -> A.ElasticTransform:
     """Bend the image by a smooth random field: waves of about an eighth of the side, shifts of about 0.7 % of it.
 
     UNet's authors single it out, since tissue deforms like this (https://arxiv.org/abs/1505.04597, section 3.1).
     """
-    sigma = size / 16
-    noise = 0.163 / sigma  # standard deviation of evenly drawn numbers in [-1, 1] after blurring them with sigma
-    alpha = 0.007 * size / noise
-    return A.ElasticTransform(alpha=alpha, sigma=sigma, noise_distribution="uniform", p=1, fill_mask=0)
+    noise = 0.163 / Elastic.SIGMA  # standard deviation of evenly drawn numbers in [-1, 1] after blurring them
+    return Elastic(alpha=0.007 * size / noise, p=1, fill_mask=0)
 
 
 def light() -> A.RandomBrightnessContrast:
