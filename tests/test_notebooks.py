@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,11 +58,12 @@ def only_run(out: Path) -> Path:
     return folder
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 400) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 400) -> Any:
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
+    return found
 
 
 def training_has_begun(out: Path) -> bool:

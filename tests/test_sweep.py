@@ -52,16 +52,15 @@ class Swept:
 
 
 def kill_half_way(command: subprocess.Popen, out: Path) -> tuple[Path, list[psutil.Process]]:
-    """SIGKILL as soon as a fourth run has begun: two are complete. The fourth, and what is left after a while."""
+    """SIGKILL as soon as a fourth run trains: two are complete. The fourth, and what is left after a while."""
 
-    def begun() -> list[Path]:
+    def training() -> list[Path]:
         sessions = {path: read_manifest(path)["sessions"] for path in states(out)}
         in_order = sorted((path for path in sessions if sessions[path]), key=lambda path: sessions[path][0]["started"])
-        return in_order[3:]  # nearer its beginning than any other, however fast the machine
+        return [path for path in in_order[3:] if (path / "progress.txt").exists()]
 
-    wait_for(begun)
+    *_, going = wait_for(training)
     family = psutil.Process(command.pid).children(recursive=True)
-    *_, going = begun()
     command.kill()
     command.communicate()
     return going, psutil.wait_procs(family, timeout=120)[1]

@@ -11,6 +11,7 @@ from labkit.untrusted import file_in, read_json
 FINISHED = ("completed", "failed", "interrupted")
 TOKEN = "LABKIT_TOKEN"  # environment variable by which a starter knows its own run
 DEAD = "the process of the run ended without a word: it was killed, perhaps since the memory ran out"
+STOPPED = {"type": "KeyboardInterrupt", "message": "stopped by the user", "cell": None}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

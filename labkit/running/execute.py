@@ -19,14 +19,13 @@ from labkit.files import write_atomic
 from labkit.labs import common
 from labkit.paths import data_root
 from labkit.results.locks import lock
-from labkit.results.manifest import DEAD, FINISHED, TOKEN, kernel_of, read_manifest
+from labkit.results.manifest import DEAD, FINISHED, STOPPED, TOKEN, kernel_of, read_manifest
 from labkit.results.run import Run, end_from_outside
 from labkit.running.headless import GRACE, UNFINISHED_NOTEBOOK
 from labkit.running.outcome import Outcome, complete_already
 from labkit.running.request import Request
 
 LEAST_ROOM = 2**20  # bytes; a disk with less is full
-STOPPED = {"type": "KeyboardInterrupt", "message": "stopped by the user", "cell": None}
 
 
 def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outcome:

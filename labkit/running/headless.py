@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from labkit.files import UNFINISHED
-from labkit.results.manifest import TOKEN, kernel_of
+from labkit.results.manifest import STOPPED, TOKEN, kernel_of
 
 UNFINISHED_NOTEBOOK = f".notebook.ipynb{UNFINISHED}"
 GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
@@ -38,10 +38,14 @@ def end_with_starter(folder: Path) -> None:
     """Wait until the starter is gone, then stop the run in ``folder`` in order, or at once if no cell has run yet."""
     while os.read(0, 1024):  # not sys.stdin, whose lock would still be held when Python shuts down
         pass
-    if pid := kernel_of(folder, os.environ[TOKEN]):
+    token = os.environ[TOKEN]
+    if pid := kernel_of(folder, token):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)
-        time.sleep(GRACE)  # a kernel between two cells hears nothing
+        time.sleep(GRACE)  # longer only if the interrupt came at the edge of a cell, where Jupyter loses it
+        from labkit.results.run import end_from_outside  # brings PyTorch, which a run that ends well does not need here
+
+        end_from_outside(folder, token, STOPPED)
     os.killpg(os.getpid(), signal.SIGKILL)
 
 
