@@ -57,7 +57,7 @@ CASES = {
     "block_cnn": ("04", "cifar10", 3, 10, "image"),
     "two_decoders": ("05", "two_decoders", 3, 20, "pixel"),
 }
-PRECISIONS = ("auto", "float32", *DTYPES)
+PRECISIONS = ("auto", *DTYPES)
 
 
 def case_options(what: str, rounds: int = 3) -> argparse.ArgumentParser:

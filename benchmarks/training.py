@@ -14,8 +14,6 @@ from sides import SIDES, here
 from timing import in_turn, report
 from torch.utils.flop_counter import FlopCounterMode
 
-from labkit.training.precision import DTYPES
-
 SIDE = 2048  # of the square matrices
 
 
@@ -45,7 +43,7 @@ def main() -> None:
     asked = parser.parse_args()
     this = case(asked.case, asked.steps, asked.precision)
     wanted = [part.lower() for part in asked.sides.split(",")]
-    dtype = DTYPES.get(this.precision.name, torch.float32)
+    dtype = this.precision.dtype
     measures = {name: SIDES[name](this) for name in here(SIDES) if any(part in name.lower() for part in wanted)}
     measured = in_turn({**measures, "matrix product": lambda: matrix_product(dtype)}, asked.rounds)
     product, flops = measured.pop("matrix product"), training_flops(this)

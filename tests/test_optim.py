@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from labkit.training.muon import Muon, orthogonal
 from labkit.training.optim import constant, make_optimiser, make_schedule, one_cycle, plateau, step_decay, warm_up
 
 
@@ -69,7 +70,7 @@ def test_every_schedule_stays_between_zero_and_the_peak(name: str) -> None:
     assert all(0 < rate <= 1 and math.isfinite(rate) for rate in rates)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon", "sgd"])
 def test_every_optimiser_lowers_a_loss(name: str) -> None:
     torch.manual_seed(0)
     model, x = nn.Linear(3, 1), torch.rand(16, 3)
@@ -84,6 +85,41 @@ def test_every_optimiser_lowers_a_loss(name: str) -> None:
     assert losses[-1] < 0.3 * losses[0]
 
 
-def test_adamw_decays_matrices_and_leaves_vectors_alone() -> None:
-    groups = make_optimiser("adamw", nn.Linear(3, 1), 0.1, weight_decay=0.2).param_groups
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_matrices_decay_and_vectors_do_not(name: str) -> None:
+    groups = make_optimiser(name, nn.Linear(3, 1), 0.1, weight_decay=0.2).param_groups
     assert [(g["weight_decay"], [p.ndim for p in g["params"]]) for g in groups] == [(0.2, [2]), (0.0, [1])]
+
+
+@pytest.mark.parametrize("shape", [(16, 8, 3, 3), (64, 3, 3, 3), (8, 8, 1, 1)])
+def test_orthogonal_kernels_keep_their_directions_and_level_their_lengths(shape: tuple[int, ...]) -> None:
+    kernels = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    u, before, v = torch.linalg.svd(kernels.flatten(1), full_matrices=False)
+    turned = orthogonal(kernels)
+    assert turned.shape == kernels.shape
+    after = u.T @ turned.flatten(1) @ v.T
+    assert before.max() / before.min() > 1.8
+    assert 0.6 < after.diagonal().min() < after.diagonal().max() < 1.25
+    assert (after - after.diagonal().diag()).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_a_step_of_muon_is_as_large_as_one_of_adamw_whatever_the_gradient(size: float) -> None:
+    kernels = nn.Parameter(torch.zeros(32, 16, 3, 3))
+    kernels.grad = size * torch.randn(kernels.shape, generator=torch.Generator().manual_seed(0))
+    Muon([kernels], learning_rate=0.1).step()
+    assert kernels.square().mean().sqrt().item() == pytest.approx(0.2 * 0.1, rel=0.2)
+
+
+def test_what_is_no_kernel_moves_as_by_adamw() -> None:
+    models = [nn.Linear(5, 3), nn.Linear(5, 3)]
+    models[1].load_state_dict(models[0].state_dict())
+    optimisers = [make_optimiser(name, model, 0.05, 0.1) for name, model in zip(("muon", "adamw"), models, strict=True)]
+    for step in range(5):
+        x = torch.randn(8, 5, generator=torch.Generator().manual_seed(step))
+        for model, optimiser in zip(models, optimisers, strict=True):
+            optimiser.zero_grad()
+            model(x).square().mean().backward()
+            optimiser.step()
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(one, other)

@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(tiny: lab.Par
     assert first[-1]["train_loss"] < first[0]["train_loss"]
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimiser", ["adamw", "muon", "sgd"])
 def test_an_interrupted_training_goes_on_to_the_same_bits(
     tiny: lab.Parameters, tmp_path: Path, optimiser: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

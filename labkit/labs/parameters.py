@@ -126,7 +126,7 @@ class TrainingParameters(Parameters):
 
     epochs: whole(1, 10_000, "passes over the training images")
     batch_size: whole(2, 65_536, "images per step; batch normalisation needs two")
-    optimiser: choice("adam", "adamw", "sgd", meaning="sgd has momentum 0.9")
+    optimiser: choice("adam", "adamw", "muon", "sgd", meaning="sgd has momentum 0.9")
     learning_rate: real(0, 10, "the highest rate of the schedule", above=True)
     weight_decay: real(0, 1, "pull of the weights towards 0")
     schedule: choice("constant", "step", "plateau", "one_cycle", meaning="how the learning rate changes")

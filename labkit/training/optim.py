@@ -11,16 +11,24 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from labkit.training.muon import Muon
+
 Schedule = Callable[[float, Sequence[float]], float]
 
 
 def make_optimiser(
-    name: str, model: nn.Module, learning_rate: float, weight_decay: float = 0.0, momentum: float = 0.9
+    name: str,
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    dtype: torch.dtype = torch.float32,
 ) -> torch.optim.Optimizer:
-    """``adam``, ``adamw`` (https://arxiv.org/abs/1711.05101) or ``sgd`` with momentum over the model's parameters.
+    """``adam``, ``adamw`` (https://arxiv.org/abs/1711.05101), ``muon``, or ``sgd`` with momentum; for all parameters.
 
-    Weight decay in ``adam`` and ``sgd`` is added to the gradient, as in the reports; in ``adamw`` it is decoupled and
-    left off vectors (biases, batch-norm scales), which it only holds back.
+    Weight decay in ``adam`` and ``sgd`` is added to the gradient, as in the reports; in ``adamw`` and ``muon`` it
+    is decoupled and left off vectors (biases, batch-norm scales), which it only holds back. ``dtype`` is the
+    number format of the matrix products in ``muon``.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if name == "adamw":
@@ -29,6 +37,8 @@ def make_optimiser(
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    if name == "muon":
+        return Muon(parameters, learning_rate, weight_decay, dtype=dtype)
     if name == "adam":
         return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     return torch.optim.SGD(parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=True)

@@ -7,7 +7,7 @@ import torch
 
 from labkit.errors import RequestError
 
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,16 @@ class Precision:
     device: torch.device
     reason: str
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The format as PyTorch names it."""
+        return DTYPES[self.name]
+
     def autocast(self) -> AbstractContextManager:
         """The context in which matrix products and convolutions run in this format."""
         if self.name == "float32":
             return nullcontext()
-        return torch.autocast(self.device.type, DTYPES[self.name])
+        return torch.autocast(self.device.type, self.dtype)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling, without which small gradients vanish in float16; it does nothing in the other formats."""
