@@ -57,11 +57,8 @@ def build_recipe(
     stop_early: Stop = never,
 ) -> Recipe:
     """Everything ``fit`` needs beside the model and the data; ``stop_early`` is a rule beside that of patience."""
-    precision = build_precision(params)
     return Recipe(
-        optimiser=make_optimiser(
-            params.optimiser, model, params.learning_rate, params.weight_decay, dtype=precision.dtype
-        ),
+        optimiser=make_optimiser(params.optimiser, model, params.learning_rate, params.weight_decay),
         learning_rate=params.learning_rate,
         schedule=build_schedule(params),
         epochs=params.epochs,
@@ -69,7 +66,7 @@ def build_recipe(
         loss=loss,
         metric=metric,
         metric_name=metric_name,
-        precision=precision,
+        precision=build_precision(params),
         seed=params.seed,
         stop_early=either(stop_early, patience(params.patience, metric_name)),
     )

@@ -13,27 +13,31 @@ COEFFICIENTS = 3.4445, -4.7750, 2.0315  # Jordan's: they lift small singular val
 
 
 def orthogonal(kernels: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix to kernels (O, I, h, w) read as (O, I · h · w), about; same shape.
+    """The nearest semi-orthogonal matrix to kernels (O, I, h, w) read as (O, I · h · w), about; same shape, float32.
 
     That is U Vᵀ of the singular value decomposition U S Vᵀ. Newton and Schulz's iteration comes near it by matrix
-    products alone: singular values end between 0.7 and 1.2 instead of at 1.
+    products alone: x <- (a + b x xᵀ + c (x xᵀ)²) x. Singular values end between 0.7 and 1.2 instead of at 1. All
+    factors are polynomials of the first x xᵀ, which is small, so the wide x itself is multiplied only twice.
     """
-    matrix = kernels.flatten(1)
+    matrix = kernels.flatten(1).float()  # in 16 bits an eigenvalue of x xᵀ near 0 may turn negative, and would explode
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)  # no singular value above 1, or the iteration would not converge
-    a, b, c = COEFFICIENTS
-    for _ in range(steps):  # x <- a x + b (x xᵀ) x + c (x xᵀ)² x
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    gram = x @ x.T
+    identity = torch.eye(len(gram), device=x.device)
+    product, (a, b, c) = identity, COEFFICIENTS
+    for _ in range(steps):
+        factor = a * identity + b * gram + c * (gram @ gram)
+        product, gram = factor @ product, factor @ gram @ factor
+    x = product @ x
     return (x.T if matrix.shape[0] > matrix.shape[1] else x).reshape(kernels.shape)
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for the kernels of convolutions, AdamW for all that is no matrix or ends the network: biases, scales, heads.
+    """Muon for the kernels of convolutions, AdamW for the rest: linear layers, biases, the scales of normalisation.
 
     A step of the kernels is scaled so that an entry is about as large as in AdamW (0.2 of the rate: Liu et al. 2025,
     https://arxiv.org/abs/2502.16982), so one learning rate and one decoupled weight decay serve both; as in ``adamw``,
-    vectors do not decay. ``dtype`` is the number format of the matrix products.
+    vectors do not decay.
     """
 
     def __init__(
@@ -43,7 +47,6 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
-        dtype: torch.dtype = torch.float32,
     ):
         parameters = [p for p in parameters if p.requires_grad]
         groups = [
@@ -51,7 +54,6 @@ class Muon(torch.optim.Optimizer):
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         super().__init__(groups, {"lr": learning_rate, "momentum": momentum, "betas": betas})
-        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -69,7 +71,7 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["mean"] = torch.zeros_like(p)
         mean = state["mean"].lerp_(p.grad, 1 - momentum)
-        turned = orthogonal(p.grad.lerp(mean, momentum).to(self.dtype))
+        turned = orthogonal(p.grad.lerp(mean, momentum))
         return 0.2 * max(p.shape[0], p[0].numel()) ** 0.5 * turned
 
     def adam(self, p: Tensor, betas: tuple[float, float], **_: object) -> Tensor:

@@ -17,18 +17,12 @@ Schedule = Callable[[float, Sequence[float]], float]
 
 
 def make_optimiser(
-    name: str,
-    model: nn.Module,
-    learning_rate: float,
-    weight_decay: float = 0.0,
-    momentum: float = 0.9,
-    dtype: torch.dtype = torch.float32,
+    name: str, model: nn.Module, learning_rate: float, weight_decay: float = 0.0, momentum: float = 0.9
 ) -> torch.optim.Optimizer:
     """``adam``, ``adamw`` (https://arxiv.org/abs/1711.05101), ``muon``, or ``sgd`` with momentum; for all parameters.
 
     Weight decay in ``adam`` and ``sgd`` is added to the gradient, as in the reports; in ``adamw`` and ``muon`` it
-    is decoupled and left off vectors (biases, batch-norm scales), which it only holds back. ``dtype`` is the
-    number format of the matrix products in ``muon``.
+    is decoupled and left off vectors (biases, batch-norm scales), which it only holds back.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if name == "adamw":
@@ -38,7 +32,7 @@ def make_optimiser(
         ]
         return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
     if name == "muon":
-        return Muon(parameters, learning_rate, weight_decay, dtype=dtype)
+        return Muon(parameters, learning_rate, weight_decay)
     if name == "adam":
         return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     return torch.optim.SGD(parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=True)
