@@ -22,6 +22,7 @@ from labkit.data.samples import textures
 from labkit.files import write_json
 from labkit.results.manifest import read_manifest
 from labkit.running.execute import _watch
+from labkit.running.headless import GRACE
 from labkit.training.checkpoint import read_checkpoint
 
 WORDS = ["04", "-p", "source", "sample", "-p", "limit", "120", "-p", "batch_size", "16", "-p", "blocks", "2"]
@@ -38,13 +39,17 @@ def folder_of(out: Path) -> Path:
     return folder
 
 
+def papermill_of(command: subprocess.Popen) -> list[psutil.Process]:
+    return [p for p in psutil.Process(command.pid).children() if "labkit.running.headless" in p.cmdline()]
+
+
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, Path, psutil.Process]]:
     """A run in the middle of its training: its command, its folder, and the process of papermill."""
     command = subprocess.Popen(labkit("run", *LONG, "--out", tmp_path), stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: list(tmp_path.glob("04_block_cnn/*/history.csv")))
-        (papermill,) = (p for p in psutil.Process(command.pid).children() if "headless" in " ".join(p.cmdline()))
+        (papermill,) = papermill_of(command)
         yield command, folder_of(tmp_path), papermill
     finally:
         command.kill()
@@ -85,6 +90,16 @@ def test_a_killed_labkit_run_ends_its_notebook_in_order_and_the_next_run_goes_on
     _, facts = read_checkpoint(folder / "checkpoints" / "last.safetensors")
     assert facts["state"]["epoch"] >= 1
     goes_on(folder, len(pd.read_csv(folder / "history.csv")))
+
+
+def test_a_labkit_run_killed_before_its_kernel_has_begun_ends_at_once(tmp_path: Path) -> None:
+    with under_way("run", *LONG, "--out", tmp_path) as command:
+        (papermill,) = wait_for(lambda: papermill_of(command))
+        command.kill()
+    _, left = psutil.wait_procs([papermill], timeout=GRACE / 2)
+    assert not left
+    manifest = read_manifest(folder_of(tmp_path))
+    assert (manifest["status"], manifest["sessions"]) == ("interrupted", [])
 
 
 def test_changed_code_is_named_and_needs_to_be_allowed(started: tuple) -> None:

@@ -103,11 +103,20 @@ def test_orthogonal_kernels_keep_their_directions_and_level_their_lengths(shape:
     assert (after - after.diagonal().diag()).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("rank", [0, 1, 5])
+def test_kernels_that_have_few_directions_stay_finite(rank: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    kernels = torch.randn(64, rank, generator=draw) @ torch.randn(rank, 288, generator=draw)
+    lengths = torch.linalg.svdvals(orthogonal(kernels.view(64, 32, 3, 3)).flatten(1))
+    assert ((lengths > 0.6) & (lengths < 1.25)).sum() == rank
+    assert lengths[rank:].max() < 0.1
+
+
 @pytest.mark.parametrize("size", [1e-6, 1e6])
-def test_a_step_of_muon_is_as_large_as_one_of_adamw_whatever_the_gradient(size: float) -> None:
+def test_muon_moves_an_entry_by_a_fifth_of_the_rate_whatever_the_gradient(size: float) -> None:
     kernels = nn.Parameter(torch.zeros(32, 16, 3, 3))
     kernels.grad = size * torch.randn(kernels.shape, generator=torch.Generator().manual_seed(0))
-    Muon([kernels], learning_rate=0.1).step()
+    Muon([kernels], lr=0.1).step()
     assert kernels.square().mean().sqrt().item() == pytest.approx(0.2 * 0.1, rel=0.2)
 
 

@@ -21,8 +21,8 @@ from labkit.files import write_atomic, write_csv, write_json
 from labkit.labs import mnist_resnet18
 from labkit.labs.common import experiments
 from labkit.results import notebook, plots, tables, words
-from labkit.results.manifest import read_manifest
-from labkit.results.run import Run, end_from_outside, folder_name
+from labkit.results.manifest import end_from_outside, read_manifest
+from labkit.results.run import Run, folder_name
 
 FACTS = {
     "notebook": "01",

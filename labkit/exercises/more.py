@@ -36,8 +36,8 @@ MORE = {
   now?
 - **Half the pixels, sooner.** Set `early_pool = True`. How many more images a second, at what price in accuracy? And
   with the time you saved spent on `width`?
-- **As far in all directions.** `optimiser = "muon"` with `learning_rate = 0.01` takes a step of equal length along
-  every direction of a kernel. After how many epochs is it where Adam ends?
+- **As far in all directions.** `optimiser = "muon"` with `learning_rate = 0.01` takes steps of equal length along
+  all directions of a layer's kernels. After how many epochs is it where Adam ends?
 - **One block or four?** Train with `blocks = 2`. Which classes suffer most, and why those?
 - **Your own classes.** Put ten folders of pictures of yours under `cifar10/train` and `cifar10/test`. What would
   colour alone get?

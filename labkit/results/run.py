@@ -13,7 +13,6 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,9 @@ from labkit.errors import RequestError
 from labkit.files import remove_unfinished, write_atomic, write_csv, write_json
 from labkit.results.locks import lock
 from labkit.results.machine import code_version, environment, training_code
-from labkit.results.manifest import FINISHED, TOKEN, written_manifest
+from labkit.results.manifest import FINISHED, RESERVE, TOKEN, status_after, timestamp, written_manifest
 from labkit.training.resume import Observer, can_go_on, differences
 from labkit.untrusted import why
-
-RESERVE = ".reserve"  # room for saying how the run ended, should the disk be full by then
 
 
 def folder_name(notebook: str, identity: Mapping[str, Any], fingerprint: str) -> str:
@@ -107,7 +104,7 @@ class Run(History):
         if self.goes_on() and not anyway:
             self._check_code(before.get("training_code", {}))
         self.began, self.has_results = time.time(), False
-        self.manifest = before or {"status": "running", **facts, "started": _now(), "seconds": 0.0, "sessions": []}
+        self.manifest = before or {"status": "running", **facts, "started": timestamp(), "seconds": 0.0, "sessions": []}
         if self.before != "completed":
             write_atomic(folder / RESERVE, bytes(2**16))
             token = os.environ.get(TOKEN, "")
@@ -134,7 +131,7 @@ class Run(History):
         """Write down that somebody sat down to this run or went on with it, on which machine and with which code."""
         self.log(f"opened: {self.story()}")
         if self.before != "completed":
-            session = {"started": _now(), "code": self.code["sha256"]}
+            session = {"started": timestamp(), "code": self.code["sha256"]}
             session |= {name: self.manifest[name] for name in ("device", "precision")}
             self.record(
                 code=self.code,
@@ -164,7 +161,7 @@ class Run(History):
     def log(self, line: str) -> None:
         """Add a line with its time to ``log.txt``, if there is room: no training ends for want of a line."""
         with contextlib.suppress(OSError), open(self.folder / "log.txt", "a", encoding="utf-8") as file:
-            file.write(f"{_now()}  {line}\n")
+            file.write(f"{timestamp()}  {line}\n")
 
     def on_warning(self, text: str) -> None:
         """Write a warning into the manifest, from which the report takes it, and into ``log.txt``."""
@@ -206,7 +203,7 @@ class Run(History):
         if self.before == "completed" or self.manifest["status"] in FINISHED:
             return
         kind, message = type(error).__name__, re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # some messages bring colours
-        self._close(_status_after(kind), {"type": kind, "message": message, "cell": cell})
+        self._close(status_after(kind), {"type": kind, "message": message, "cell": cell})
 
     def release(self) -> None:
         """Give up the folder."""
@@ -215,7 +212,7 @@ class Run(History):
     def _close(self, status: str, error: dict[str, Any] | None) -> None:
         seconds = self.manifest["seconds"] + time.time() - self.began
         self.began = time.time()
-        self.manifest |= {"status": status, "error": error, "finished": _now(), "seconds": round(seconds, 2)}
+        self.manifest |= {"status": status, "error": error, "finished": timestamp(), "seconds": round(seconds, 2)}
         (self.folder / RESERVE).unlink(missing_ok=True)
         self._write()
         (self.folder / "progress.txt").unlink(missing_ok=True)
@@ -223,22 +220,6 @@ class Run(History):
 
     def _write(self) -> None:
         write_json(self.folder / "manifest.json", self.manifest)
-
-
-def end_from_outside(folder: Path, token: str, error: Mapping[str, Any], unless: Sequence[str] = FINISHED) -> None:
-    """Say in the manifest of a run whose process is gone how it ended, unless it says one of ``unless`` itself.
-
-    ``token`` proves that the run is the caller's own: another process may have taken the folder since.
-    """
-    manifest = written_manifest(folder)
-    if manifest and manifest.get("token") == token and manifest.get("status") not in unless:
-        ending = {"status": _status_after(error["type"]), "error": dict(error), "finished": _now()}
-        (folder / RESERVE).unlink(missing_ok=True)
-        write_json(folder / "manifest.json", manifest | ending)
-
-
-def _status_after(error: str) -> str:
-    return "interrupted" if error == "KeyboardInterrupt" else "failed"
 
 
 def _lost_its_training(folder: Path, manifest: Mapping[str, Any]) -> bool:
@@ -254,7 +235,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name not in (".lock", ".starter"):
             path.unlink()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

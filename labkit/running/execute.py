@@ -19,8 +19,8 @@ from labkit.files import write_atomic
 from labkit.labs import common
 from labkit.paths import data_root
 from labkit.results.locks import lock
-from labkit.results.manifest import DEAD, FINISHED, STOPPED, TOKEN, kernel_of, read_manifest
-from labkit.results.run import Run, end_from_outside
+from labkit.results.manifest import DEAD, FINISHED, STOPPED, TOKEN, end_from_outside, kernel_of, read_manifest
+from labkit.results.run import Run
 from labkit.running.headless import GRACE, UNFINISHED_NOTEBOOK
 from labkit.running.outcome import Outcome, complete_already
 from labkit.running.request import Request

@@ -15,8 +15,9 @@ import threading
 import time
 from pathlib import Path
 
+from labkit.errors import LabError
 from labkit.files import UNFINISHED
-from labkit.results.manifest import STOPPED, TOKEN, kernel_of
+from labkit.results.manifest import STOPPED, TOKEN, end_from_outside, kernel_of
 
 UNFINISHED_NOTEBOOK = f".notebook.ipynb{UNFINISHED}"
 GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
@@ -24,29 +25,46 @@ GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step 
 
 def main() -> None:
     """Run papermill on the run folder, which is the working directory, and watch over the starter."""
-    folder = Path.cwd()
-    threading.Thread(target=end_with_starter, args=(folder,), daemon=True).start()
+    watch = Watch(Path.cwd(), os.environ[TOKEN])
+    watch.start()
     try:
         runpy.run_module("papermill", run_name="__main__", alter_sys=True)
     finally:
         with contextlib.suppress(OSError, ValueError):
-            json.loads((folder / UNFINISHED_NOTEBOOK).read_text("utf-8"))
-            os.replace(folder / UNFINISHED_NOTEBOOK, folder / "notebook.ipynb")
+            json.loads((watch.folder / UNFINISHED_NOTEBOOK).read_text("utf-8"))
+            os.replace(watch.folder / UNFINISHED_NOTEBOOK, watch.folder / "notebook.ipynb")
+        if watch.alone:
+            watch.say_that_it_was_stopped()
 
 
-def end_with_starter(folder: Path) -> None:
-    """Wait until the starter is gone, then stop the run in ``folder`` in order, or at once if no cell has run yet."""
-    while os.read(0, 1024):  # not sys.stdin, whose lock would still be held when Python shuts down
-        pass
-    token = os.environ[TOKEN]
-    if pid := kernel_of(folder, token):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)
-        time.sleep(GRACE)  # longer only if the interrupt came at the edge of a cell, where Jupyter loses it
-        from labkit.results.run import end_from_outside  # brings PyTorch, which a run that ends well does not need here
+class Watch(threading.Thread):
+    """Waits until the starter is gone, then stops the run in order, or at once if its kernel has not begun."""
 
-        end_from_outside(folder, token, STOPPED)
-    os.killpg(os.getpid(), signal.SIGKILL)
+    def __init__(self, folder: Path, token: str):
+        super().__init__(daemon=True)
+        self.folder, self.token, self.alone = folder, token, False
+        self.starter = kernel_of(folder, token)  # whose number stands there until the kernel has begun
+
+    def run(self) -> None:
+        """End this process and its kernel GRACE after the starter at the latest, as the starter would."""
+        while os.read(0, 1024):  # not sys.stdin, whose lock would still be held when Python shuts down
+            pass
+        self.alone = True
+        kernel = kernel_of(self.folder, self.token)
+        if kernel not in (0, self.starter):
+            with contextlib.suppress(OSError):
+                os.kill(kernel, signal.SIGINT)
+            time.sleep(GRACE)  # outlived where a step takes that long, or Jupyter lost the interrupt between two cells
+            with contextlib.suppress(OSError):
+                os.kill(kernel, signal.SIGKILL)
+        self.say_that_it_was_stopped()
+        os.killpg(os.getpid(), signal.SIGKILL)
+
+    def say_that_it_was_stopped(self) -> None:
+        """The manifest says so, unless it says how the run ended."""
+        with contextlib.suppress(LabError, OSError):
+            end_from_outside(self.folder, self.token, STOPPED)
+            (self.folder / "progress.txt").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

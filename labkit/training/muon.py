@@ -1,25 +1,28 @@
 """Muon: momentum whose step is made orthogonal (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
 
-A few directions dominate the gradient of a convolution; the others, in which there is as much to learn, hardly move.
-Muon takes a step of the same length along all of them.
+A few directions dominate the gradient of a layer's kernels; the others, in which there is as much to learn, hardly
+move. Muon takes a step of about the same length along all of them.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # Jordan's: they lift small singular values fastest, and end at 0.7 to 1.2
 
 
 def orthogonal(kernels: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix to kernels (O, I, h, w) read as (O, I · h · w), about; same shape, float32.
+    """Roughly the semi-orthogonal matrix nearest to kernels (O, I, h, w) read as (O, I · h · w); same shape, float32.
 
     That is U Vᵀ of the singular value decomposition U S Vᵀ. Newton and Schulz's iteration comes near it by matrix
-    products alone: x <- (a + b x xᵀ + c (x xᵀ)²) x. Singular values end between 0.7 and 1.2 instead of at 1. All
-    factors are polynomials of the first x xᵀ, which is small, so the wide x itself is multiplied only twice.
+    products alone: x <- (a + b x xᵀ + c (x xᵀ)²) x. Singular values above a five-hundredth of the matrix's norm end
+    between 0.7 and 1.2 instead of at 1, smaller ones grow by a factor of up to 480. All factors are polynomials of the
+    first x xᵀ, which is small, so the wide x itself is multiplied only twice.
     """
-    matrix = kernels.flatten(1).float()  # in 16 bits an eigenvalue of x xᵀ near 0 may turn negative, and would explode
+    # With 16 bits, or TF32, an eigenvalue of x xᵀ near 0 may turn negative, and would explode.
+    matrix = kernels.flatten(1).float()
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)  # no singular value above 1, or the iteration would not converge
     gram = x @ x.T
@@ -36,27 +39,21 @@ class Muon(torch.optim.Optimizer):
     """Muon for the kernels of convolutions, AdamW for the rest: linear layers, biases, the scales of normalisation.
 
     A step of the kernels is scaled so that an entry is about as large as in AdamW (0.2 of the rate: Liu et al. 2025,
-    https://arxiv.org/abs/2502.16982), so one learning rate and one decoupled weight decay serve both; as in ``adamw``,
-    vectors do not decay.
+    https://arxiv.org/abs/2502.16982), so one learning rate and one decoupled weight decay serve both.
     """
 
     def __init__(
         self,
-        parameters: Iterable[torch.nn.Parameter],
-        learning_rate: float,
+        params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        lr: float,
         weight_decay: float = 0.0,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
     ):
-        parameters = [p for p in parameters if p.requires_grad]
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        super().__init__(groups, {"lr": learning_rate, "momentum": momentum, "betas": betas})
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "betas": betas})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self) -> None:
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
             for p in group["params"]:

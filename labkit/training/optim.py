@@ -19,20 +19,20 @@ Schedule = Callable[[float, Sequence[float]], float]
 def make_optimiser(
     name: str, model: nn.Module, learning_rate: float, weight_decay: float = 0.0, momentum: float = 0.9
 ) -> torch.optim.Optimizer:
-    """``adam``, ``adamw`` (https://arxiv.org/abs/1711.05101), ``muon``, or ``sgd`` with momentum; for all parameters.
+    """``adam``, ``adamw`` (https://arxiv.org/abs/1711.05101), ``muon`` or ``sgd`` with momentum over the parameters.
 
     Weight decay in ``adam`` and ``sgd`` is added to the gradient, as in the reports; in ``adamw`` and ``muon`` it
     is decoupled and left off vectors (biases, batch-norm scales), which it only holds back.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
     if name == "adamw":
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
         return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
     if name == "muon":
-        return Muon(parameters, learning_rate, weight_decay)
+        return Muon(groups, lr=learning_rate)
     if name == "adam":
         return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     return torch.optim.SGD(parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=True)
