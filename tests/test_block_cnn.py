@@ -97,6 +97,18 @@ def test_mnist_has_one_channel_and_its_digits_for_names(tmp_path: object) -> Non
     assert lab.build_model(params)(images).shape == (32, 10)
 
 
+def test_in_evaluation_the_answer_may_be_the_mean_over_the_image_and_its_mirror_image() -> None:
+    model = lab.build_model(params_of("04", mirror=True))
+    images = torch.rand(3, 3, 32, 32)
+    model(images)  # so that batch normalisation has seen something
+    once = model.logits(images)
+    assert not model.eval()(images).allclose(model.logits(images))
+    torch.testing.assert_close(model(images), (model.logits(images) + model.logits(images.flip(3))) / 2)
+    torch.testing.assert_close(model(images.flip(3)), model(images))
+    assert torch.equal(model.train()(images), once)
+    assert architecture(model, (3, 32, 32))["parameters"].sum() == count_parameters(model)
+
+
 def test_how_a_block_pools_and_what_is_erased_follow_from_the_parameters() -> None:
     for early_pool in (False, True):
         model = lab.build_model(params_of("04", early_pool=early_pool))

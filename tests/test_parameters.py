@@ -131,7 +131,7 @@ def test_the_recipes_of_the_cmsc_report_are_the_reports() -> None:
         p = recipe("04", name)
         assert (p.dataset, p.image_size, p.blocks, p.width, p.growth, p.tail) == (name, size, blocks, 0, 3, "halving")
         assert (p.rise_factor, p.rise_epochs, p.patience, p.validation_share) == (1.1, 5, 0, 0.2)
-        assert (p.erase, p.early_pool) == (0, False)
+        assert (p.erase, p.early_pool, p.mirror) == (0, False, False)
     for name in ("two_decoders", "one_decoder", "log_softmax"):
         p = recipe("05", name)
         assert (p.model, p.width, p.epochs, p.rival) == (name, 32, 100, "none")

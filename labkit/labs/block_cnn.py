@@ -38,6 +38,7 @@ class Parameters(ClassificationParameters):
     width: whole(0, 512, "channels of the first block; 0: growth times those of the image")
     tail: choice("halving", "pooled", meaning="what follows the blocks: layers of halving width, or one max-pool")
     early_pool: switch("a block halves the image after its first convolution, not after its last")
+    mirror: switch("validation and test take the mean of the answers for an image and for its mirror image")
     growth: whole(1, 4, "each further block has so many times the channels of the one before")
     rise_factor: real(0, 100, "stop when the validation loss stays above so many times its minimum; 0: never")
     rise_epochs: whole(1, 1000, "for so many epochs in a row")
@@ -105,6 +106,7 @@ def build_model(params: Parameters, name: str = "", fetch: bool = True) -> Block
         growth=params.growth,
         tail=params.tail,
         early_pool=params.early_pool,
+        mirror=params.mirror,
     )
 
 

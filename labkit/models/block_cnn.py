@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -54,7 +55,8 @@ class BlockCNN(nn.Module):
     by ``growth``; the first has ``width`` of them (0: growth × in_channels, as in the report). All other widths
     follow. With one block for MNIST (231,717 parameters) and four for CIFAR-10 (2,626,953) this is the report's
     network. ``tail``: ``halving`` layers, as described, or ``pooled``: the largest value of each channel goes straight
-    to the classifier (ours). ``early_pool``: see ``UnitBlock``; it changes the cost, not the parameters.
+    to the classifier (ours). ``early_pool``: see ``UnitBlock``; it changes the cost, not the parameters. ``mirror``
+    (ours): in evaluation the logits are the mean of those of the image and of its mirror image, at twice the cost.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class BlockCNN(nn.Module):
         growth: int = 3,
         tail: str = "halving",
         early_pool: bool = False,
+        mirror: bool = False,
     ):
         super().__init__()
         side = image_size // 2**blocks
@@ -78,10 +81,18 @@ class BlockCNN(nn.Module):
         widths = [channels[-1]] if tail == "pooled" else halved(channels[-1] * side**2, num_classes)
         self.tail = nn.Sequential(*(linear_norm_relu(i, o) for i, o in pairwise(widths)))
         self.classifier = nn.Linear(widths[-1], num_classes)
+        self.mirror = mirror
         self.apply(init_he)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, image_size, image_size) -> (N, num_classes) logits."""
+        if self.mirror and not self.training:
+            seen, mirrored = self.logits(torch.cat([x, x.flip(3)])).chunk(2)
+            return (seen + mirrored) / 2
+        return self.logits(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """What the image as it is gets: (N, in_channels, image_size, image_size) -> (N, num_classes)."""
         features = self.pool(self.blocks(x)).flatten(1)  # (N, channels · side²), or (N, channels)
         return self.classifier(self.tail(features))
 
