@@ -22,7 +22,7 @@ def seconds(words: Sequence[str], folder: str) -> float:
 
 
 def training(folder: str) -> float:
-    """Seconds of training and validation, of all runs together."""
+    """Seconds of training, of all runs together."""
     histories = (path.open(encoding="utf-8") for path in Path(folder).rglob("history*.csv"))
     return sum(float(row["seconds"]) for file in histories for row in csv.DictReader(file) if row.get("seconds"))
 

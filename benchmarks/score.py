@@ -11,7 +11,6 @@ import sys
 
 from timing import machine
 
-from labkit.results.machine import environment
 from labkit.running.execute import execute
 from labkit.running.request import make_request
 
@@ -27,7 +26,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("-p", dest="changes", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     asked = parser.parse_args()
-    scores, seconds = [], []
+    scores, seconds, machines = [], [], set()
     for seed in range(asked.seeds):
         changes = [*map(tuple, asked.changes), ("seed", str(seed))]
         request = make_request(asked.notebook, asked.experiment, changes, asked.data, asked.out)
@@ -37,12 +36,13 @@ def main() -> None:
         rows = list(csv.DictReader((request.folder / "history.csv").open(encoding="utf-8")))
         scores.append(outcome.results()[request.lab.METRIC]["value"])
         seconds.append(sum(float(row["seconds"]) for row in rows))
+        machines.add(machine(outcome.manifest["environment"]))
         verdict = "passes" if scores[-1] >= asked.bar else "does not pass"
         print(f"seed {seed}: {scores[-1]:.4f} after {len(rows)} epochs, {seconds[-1]:.0f} s: {verdict}", flush=True)
     passed = sum(score >= asked.bar for score in scores)
     print(
         f"{passed} of {len(scores)} seeds pass {asked.bar}; median {statistics.median(scores):.4f}, median training "
-        f"{statistics.median(seconds):.0f} s; {machine(environment())}"
+        f"{statistics.median(seconds):.0f} s; {' and '.join(sorted(machines))}"
     )
 
 

@@ -1,7 +1,7 @@
 """Two or more ways of doing the same thing, timed in turn in one process, so that a machine that slows down slows all.
 
-Every script in this folder prints a table and writes it as JSON into ``results/``. What counts is the ratio, taken
-round by round; seconds depend on the machine and on its other work.
+Every script in this folder but ``score.py`` prints a table and writes it as JSON into ``results/``. What counts is the
+ratio, taken round by round; seconds depend on the machine and on its other work.
 """
 
 import argparse

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import DEFAULTS, NOTEBOOK, TINY, check_exercises, check_figures, check_no_widgets, write_idx
+from filelock import FileLock
 from jupyter_client.manager import start_new_kernel
 
 from labkit.data.mnist import LAYOUT
@@ -160,6 +161,23 @@ def test_runs_may_be_moved(done: tuple[Path, subprocess.CompletedProcess], tmp_p
     assert again.returncode == 0
     assert "complete already" in again.stdout
     assert "there 中文" in again.stdout
+
+
+def test_a_refused_request_takes_nothing_away_and_unreadable_results_are_made_again(
+    done: tuple[Path, subprocess.CompletedProcess], tmp_path: Path
+) -> None:
+    folder = tmp_path / NOTEBOOK.stem / done[0].name
+    shutil.copytree(done[0], folder)
+    words = [*SMALL, "-p", "source", "sample", "-p", "tensorboard", "true", "--out", tmp_path]
+    with FileLock(folder / ".lock"):
+        refused = run("run", "01", *words, "--fresh")
+    assert refused.returncode == 2
+    assert "in use by another process" in refused.stderr
+    assert (folder / "notebook.ipynb").read_bytes() == (done[0] / "notebook.ipynb").read_bytes()
+    (folder / "results.json").write_text("")
+    again = run("run", "01", *words)
+    assert again.returncode == 0
+    assert (folder / "results.json").read_bytes() == (done[0] / "results.json").read_bytes()
 
 
 def test_plain_papermill_from_the_root_folder(tmp_path: Path) -> None:

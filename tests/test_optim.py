@@ -73,7 +73,7 @@ def test_every_schedule_stays_between_zero_and_the_peak(name: str) -> None:
 @pytest.mark.parametrize("name", ["adam", "adamw", "muon", "sgd"])
 def test_every_optimiser_lowers_a_loss(name: str) -> None:
     torch.manual_seed(0)
-    model, x = nn.Linear(3, 1), torch.rand(16, 3)
+    model, x = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 1)), torch.rand(16, 1, 4, 4)
     optimiser = make_optimiser(name, model, 0.05, weight_decay=1e-4)
     losses = []
     for _ in range(40):
@@ -118,6 +118,18 @@ def test_muon_moves_an_entry_by_a_fifth_of_the_rate_whatever_the_gradient(size: 
     kernels.grad = size * torch.randn(kernels.shape, generator=torch.Generator().manual_seed(0))
     Muon([kernels], lr=0.1).step()
     assert kernels.square().mean().sqrt().item() == pytest.approx(0.2 * 0.1, rel=0.2)
+
+
+def test_muon_looks_ahead_along_its_momentum() -> None:
+    kernels, draw = nn.Parameter(torch.zeros(8, 4, 3, 3)), torch.Generator().manual_seed(0)
+    gradients = [torch.randn(kernels.shape, generator=draw) for _ in range(2)]
+    optimiser = Muon([kernels], lr=0.1, momentum=0.9)
+    for kernels.grad in gradients:
+        optimiser.step()
+    first, second = gradients
+    means = 0.1 * first, 0.09 * first + 0.1 * second
+    steps = [orthogonal(0.1 * gradient + 0.9 * mean) for gradient, mean in zip(gradients, means, strict=True)]
+    torch.testing.assert_close(kernels.data, -0.1 * 0.2 * 36**0.5 * (steps[0] + steps[1]))
 
 
 def test_what_is_no_kernel_moves_as_by_adamw() -> None:

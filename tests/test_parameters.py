@@ -124,6 +124,10 @@ def test_a_score_is_not_compared_with_the_answer_to_another_question() -> None:
     assert tables.other_question(resnet, claims[1], "dice") == ""
     assert tables.other_question(unet | {"target": "border_only"}, claims[0], "dice") == "another target"
     assert tables.other_question(unet | {"loss": "dice"}, claims[0], "loss") == "another loss"
+    assert tables.other_question(unet | {"image_size": 64}, claims[0], "dice") == ""  # scored at the photo's own size
+    pairs, claim = recipe("05", "two_decoders").model_dump(), read_experiment(find_notebook("05"), "two_decoders")
+    for name, value in (("digit_size", 8), ("ink", "colour"), ("place", "centre"), ("image_size", 16)):
+        assert tables.other_question(pairs | {name: value}, claim, "accuracy") == f"another {name.replace('_', ' ')}"
 
 
 def test_the_recipes_of_the_cmsc_report_are_the_reports() -> None:

@@ -13,13 +13,16 @@ from click.testing import CliRunner
 from conftest import DEFAULTS, TINY
 from PIL import Image, ImageDraw, ImageOps
 from segments import liver_params, pets_params, write_liver, write_pets
+from torch import nn
 
 from labkit.cli import app
+from labkit.data.loading import Preprocessing
 from labkit.data.samples import handwritten_digits
 from labkit.labs import common, liver_unet, mnist_resnet18, pet_resnet34_unet, scoring
 from labkit.results.manifest import read_manifest
 from labkit.results.run import Run
-from labkit.running.predict import load_predictor, read_photo
+from labkit.running.predict import Predictor, load_predictor, read_photo
+from labkit.training.precision import choose_device, choose_precision
 
 
 def run(*words: object) -> subprocess.CompletedProcess:
@@ -113,6 +116,16 @@ def test_a_classifier_prints_class_and_probability(digits_run: Path, tmp_path: P
     rest = done.stdout.partition("digit.png")[2]
     assert rest.split()[0] in "0123456789"
     assert 0 <= float(rest.split()[1]) <= 1
+
+
+def test_a_photo_on_which_no_pixel_is_a_digits_shows_none() -> None:
+    precision = choose_precision("float32", choose_device("cpu"))
+    look = Predictor(nn.Identity(), precision, Preprocessing(32, (0.5,), (0.5,)), 3, ["0", "1", "frog", "ship"], True)
+    logits = torch.zeros(4, 2, 2)
+    logits[3] = 1
+    assert look.seen(logits) == "none on ship, "
+    logits[1, 0, 0] = 2
+    assert look.seen(logits) == "1 on ship, "
 
 
 def test_ink_on_paper_is_read_like_chalk_on_a_board(digits_run: Path, tmp_path: Path) -> None:

@@ -145,6 +145,21 @@ def test_a_run_that_lost_its_training_is_not_complete(folder: Path, lost: str) -
     again.release()
 
 
+def test_to_read_a_complete_run_again_takes_no_part_of_its_time(folder: Path) -> None:
+    run = Run(folder, FACTS)
+    run.save_results(RESULTS)
+    run.finish()
+    run.release()
+    then = read_manifest(folder)
+    again = Run(folder, FACTS)
+    again.began -= 1000  # the reader took his time
+    again.save_results(RESULTS)
+    again.finish()
+    again.release()
+    now = read_manifest(folder)
+    assert (now["seconds"], now["finished"]) == (then["seconds"], then["finished"])
+
+
 def test_a_folder_has_one_writer(folder: Path) -> None:
     folder.mkdir()
     with FileLock(folder / ".lock"), pytest.raises(RequestError, match="in use by another process"):

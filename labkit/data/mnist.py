@@ -126,7 +126,7 @@ def _checked(root: Path, part: str, num_classes: int) -> Split:
     if int(split.targets[place]) >= num_classes:
         path = root / "MNIST" / "raw" / f"{PARTS[part]}-labels-idx1-ubyte"
         raise DataError(
-            f"Label {int(split.targets[place])} at place {place} of {path} is out of range: class_names gives "
-            f"{num_classes} names, so labels go from 0 to {num_classes - 1}."
+            f"Label {int(split.targets[place])} at place {place} of {path} is out of range: there are "
+            f"{num_classes} classes, so labels go from 0 to {num_classes - 1}."
         )
     return split

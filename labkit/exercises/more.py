@@ -39,8 +39,8 @@ MORE = {
 - **As far in all directions.** `optimiser = "muon"` with `learning_rate = 0.01` takes steps of equal length along
   all directions of a layer's kernels. After how many epochs is it where Adam ends?
 - **One block or four?** Train with `blocks = 2`. Which classes suffer most, and why those?
-- **Your own classes.** Put ten folders of pictures of yours under `cifar10/train` and `cifar10/test`. What would
-  colour alone get?
+- **Your own classes.** Put ten folders of pictures of yours under `cifar10/train` and `cifar10/test` in a folder, and
+  name that as `data_root`. What would colour alone get?
 """,
     "05_digit_on_photo": """
 - **A smaller digit.** With `digit_size = 14` the digit takes a quarter of the pixels it had. What happens to pixel

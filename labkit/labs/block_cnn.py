@@ -25,6 +25,7 @@ __all__ = ["METRIC", "NOTEBOOK", "Parameters", "batches", "build_model", "build_
 NOTEBOOK = "04_block_cnn"
 DATA_SETS = {"mnist": mnist, "cifar10": cifar10}
 CHANNELS = {"mnist": 1, "cifar10": 3}
+MOST_CHANNELS, MOST_FEATURES = 2**12, 2**14  # a block of 0.5, a layer of 0.1 billion weights; 16 bytes for each
 
 
 class Parameters(ClassificationParameters):
@@ -51,9 +52,22 @@ class Parameters(ClassificationParameters):
                 f"Parameter 'blocks' is {self.blocks}, but an image of {self.image_size} pixels can be halved only "
                 f"{most} times: take at most {most}, or a larger image_size."
             )
-        if self.crop >= self.image_size:
+        for name in ("crop", "erase"):
+            if getattr(self, name) >= self.image_size:
+                raise ValueError(
+                    f"Parameter {name!r} is {getattr(self, name)}, but must be below image_size, which is "
+                    f"{self.image_size}."
+                )
+        if self.channels > MOST_CHANNELS:
             raise ValueError(
-                f"Parameter 'crop' is {self.crop}, but must be below image_size, which is {self.image_size}."
+                f"Parameters 'blocks', 'width' and 'growth' give the last block {self.channels:,} channels, more than "
+                f"fit in memory: take smaller ones, so that it has at most {MOST_CHANNELS:,}."
+            )
+        features = self.channels * (self.image_size // 2**self.blocks) ** 2
+        if self.tail == "halving" and features > MOST_FEATURES:
+            raise ValueError(
+                f"Parameter 'tail' is 'halving', but the blocks leave {features:,} features, and a layer that halves "
+                f"as many does not fit in memory: take at most {MOST_FEATURES:,}, by more blocks, or tail = 'pooled'."
             )
         if 0 < self.rise_factor < 1:
             raise ValueError(
@@ -61,6 +75,11 @@ class Parameters(ClassificationParameters):
                 f"1 or more, or 0 for never."
             )
         return self
+
+    @property
+    def channels(self) -> int:
+        """The channels of the last block."""
+        return (self.width or self.growth * CHANNELS[self.dataset]) * self.growth ** (self.blocks - 1)
 
     def rules(self) -> dict[str, Stop]:
         """The two rules of early stopping by name, whether or not they are switched on: for the comparison."""

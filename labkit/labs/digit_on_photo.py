@@ -35,7 +35,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 class Parameters(ClassificationParameters):
     """The parameters of notebook 05."""
 
-    num_classes: whole(2, 1000, "classes of the digits, and of the photos")
+    num_classes: whole(2, 128, "classes of the digits, and of the photos: together they fill a byte")
     digit_size: whole(8, 512, "side of the square that a digit is scaled to, in pixels")
     place: choice(*composite.PLACES, meaning="where on the photo the digit lies")
     ink: choice(*composite.INKS, meaning="what the digit is painted with; 'colour' is another for each image")
@@ -79,8 +79,8 @@ def find_data(params: Parameters) -> Source:
 def load_data(params: Parameters, source: composite.Pair) -> Data:
     """Split photos and digits into the same three parts, so that no test image holds anything that was trained on.
 
-    Photos of ``train`` stay bare: every epoch lays other digits over them. ``val`` and ``test`` are pairs, the same for
-    every seed of the network.
+    Photos of ``train`` stay bare: every epoch lays other digits over them. ``val`` and ``test`` are pairs made once;
+    those of ``test`` are the same for every seed.
     """
     names = cifar10.class_names(source.sources[1])
     if len(names) != params.num_classes:
@@ -90,17 +90,17 @@ def load_data(params: Parameters, source: composite.Pair) -> Data:
         )
     photos = classification.divide(params, *cifar10.load(source.sources[1], params.image_size), names)
     pool, test = (digits_of_size(d, params.digit_size) for d in mnist.load(source.sources[0], params.num_classes))
-    train, val = split_off_validation(pool, params.validation_share, params.seed)
-    lay = {name: overlay(params, digits) for name, digits in (("train", train), ("val", val), ("test", test))}
-    chooser = "test" if params.select_on == "test" else "val"
+    train, val = pool, test
+    if params.select_on == "validation":
+        train, val = split_off_validation(pool, params.validation_share, params.seed)
     return Data(
         train=photos.train,
-        val=lay[chooser].fixed(photos.val),
-        test=lay["test"].fixed(photos.test),
+        val=overlay(params, val).fixed(photos.val),
+        test=overlay(params, test).fixed(photos.test),
         complete_test=photos.complete_test,
         class_names=[*map(str, range(params.num_classes)), *names],
         compose=overlay(params, train, Augmentation(flip=params.flip, crop=params.crop)),
-        digits={name: len(compose.digits) for name, compose in lay.items()},
+        digits={"train": len(train), "val": len(val), "test": len(test)},
     )
 
 

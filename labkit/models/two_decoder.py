@@ -54,10 +54,9 @@ def log_joint(source: Tensor, kind: Tensor) -> Tensor:
 
 
 def chain_rule(source: Tensor, kind: Tensor) -> Tensor:
-    """log p(source) + log p(class | source): (N, S, H, W) and (N, S · K, h, w) -> (N, S · K, H, W).
+    """log p(source) + log p(class | source): (N, S, H, W) and (N, S · K, 1, 1) -> (N, S · K, H, W).
 
-    Unlike ``log_joint`` this does not take source and class for independent. h and w are H and W, or 1: then the
-    classes are those of the whole image.
+    Unlike ``log_joint`` this does not take source and class for independent; the classes are those of the whole image.
     """
     given = F.log_softmax(kind.unflatten(1, (source.shape[1], -1)), dim=2)
     return (F.log_softmax(source, dim=1)[:, :, None] + given).flatten(1, 2)

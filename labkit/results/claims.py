@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from labkit.paths import PACKAGE
-from labkit.results.finished import FinishedRun, hardware
+from labkit.results.finished import NOT_LEARNED, FinishedRun, hardware
 from labkit.results.tables import verdict
 from labkit.results.words import name_of
 
@@ -24,9 +24,9 @@ def claims() -> list[dict[str, Any]]:
 def claims_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """One row a claimed number: ours over seeds (mean, sd, n), difference, verdict, hardware, remark.
 
-    Runs on samples, on other files or on a part of the test set do not count: their claim is ``not run``. A claim is
-    ``reproduced`` where it lies in the 95 % interval of one further run of ours (three seeds or more) or of the test
-    images (fewer).
+    Runs with a changed recipe, on samples, on other files or on a part of the test set do not count: their claim is
+    ``not run``. A claim is ``reproduced`` where it lies in the 95 % interval of one further run of ours (three seeds or
+    more) or of the test images (fewer).
     """
     rows = []
     for claim in claims():
@@ -63,10 +63,10 @@ def quantity(claim: Mapping[str, Any]) -> str:
 
 
 def repeats(run: FinishedRun, notebook: str, experiment: str) -> bool:
-    """Whether a run is one of this experiment on the complete published data; a rival is not what was claimed."""
+    """Whether a run is this experiment, unchanged, on the complete published data; a rival is not what was claimed."""
     manifest = run.manifest
     same = (manifest.notebook, manifest.experiment) == (notebook, experiment)
-    return same and not manifest.data.obstacle and not run.is_rival
+    return same and not set(manifest.changed) - set(NOT_LEARNED) and not manifest.data.obstacle and not run.is_rival
 
 
 def _ours(runs: Sequence[FinishedRun], claim: Mapping[str, Any]) -> dict[str, Any]:

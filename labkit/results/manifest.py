@@ -25,6 +25,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     manifest = written_manifest(folder)
     if manifest.get("status") == "running" and not is_live(folder):
+        manifest = written_manifest(folder)  # it may have ended in order since it was read
+    if manifest.get("status") == "running" and not is_live(folder):
         manifest |= {"status": "failed", "error": {"type": "KernelDied", "message": DEAD, "cell": None}}
     return manifest
 

@@ -210,9 +210,11 @@ class Run(History):
         self.lock.release()
 
     def _close(self, status: str, error: dict[str, Any] | None) -> None:
-        seconds = self.manifest["seconds"] + time.time() - self.began
+        if self.before != "completed":  # to read a complete run again takes no part of its time
+            seconds = self.manifest["seconds"] + time.time() - self.began
+            self.manifest |= {"finished": timestamp(), "seconds": round(seconds, 2)}
         self.began = time.time()
-        self.manifest |= {"status": status, "error": error, "finished": timestamp(), "seconds": round(seconds, 2)}
+        self.manifest |= {"status": status, "error": error}
         (self.folder / RESERVE).unlink(missing_ok=True)
         self._write()
         (self.folder / "progress.txt").unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from labkit.data.loading import Split
 from labkit.paths import PACKAGE
+from labkit.results.compare import PAIRS
 from labkit.training.loop import Recipe, rank
 from labkit.training.metrics import bootstrap, confusion_matrix, per_class, wilson
 
@@ -187,10 +188,10 @@ def reported_against_ours(
 
 
 def other_question(params: Mapping[str, Any], recipe: Mapping[str, Any], metric: str) -> str:
-    """What makes this run the answer to another question than a report's: its network, target or loss; or nothing."""
-    for name, what in (("target", "target"), ("dataset", "data set")):
+    """What makes this run the answer to another question than a report's: network, target, images, loss; or nothing."""
+    for name in ("target", "dataset", *(PAIRS if "digit_size" in recipe else ())):
         if name in recipe and params[name] != recipe[name]:
-            return f"another {what}"
+            return f"another {name.replace('_', ' ').replace('dataset', 'data set')}"
     if metric == "loss" and recipe.get("loss", params.get("loss")) != params.get("loss"):
         return "another loss"
     if "model" in recipe and not recipe["model"].startswith(params["model"].removesuffix("_imagenet")):

@@ -54,9 +54,9 @@ class Started:
         self.starter = lock(self.folder, ".starter")
         try:
             os.environ[TOKEN] = self.token
-            (self.folder / "notebook.ipynb").unlink(missing_ok=True)  # that of an earlier try
             anyway = getattr(request.params, "anyway", False)
             Run(self.folder, facts, fresh or request.params.fresh, anyway).release()
+            (self.folder / "notebook.ipynb").unlink(missing_ok=True)  # that of an earlier try
             with open(self.folder / "log.txt", "ab") as log:
                 self.process = _start(request, log, threads)
         except BaseException:

@@ -44,13 +44,14 @@ class Outcome:
     def results(self) -> dict[str, Any]:
         """``results.json``; ``{}`` if the run did not get so far."""
         try:
-            return json.loads((self.folder / "results.json").read_text("utf-8"))
+            found = json.loads((self.folder / "results.json").read_text("utf-8"))
         except (OSError, ValueError):
             return {}
+        return found if isinstance(found, dict) else {}
 
 
 def complete_already(request: Request, fresh: bool = False) -> Outcome | None:
     """The outcome of an earlier run of the same request, if it is complete and may be kept."""
-    manifest = read_manifest(request.folder)
-    kept = manifest.get("status") == "completed" and (request.folder / "results.json").exists()
-    return Outcome(request.folder, manifest, reused=True) if kept and not (fresh or request.params.fresh) else None
+    found = Outcome(request.folder, read_manifest(request.folder), reused=True)
+    kept = found.manifest.get("status") == "completed" and request.lab.METRIC in found.results()
+    return found if kept and not (fresh or request.params.fresh) else None

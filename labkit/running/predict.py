@@ -129,7 +129,7 @@ class Predictor:
         if not self.class_names:
             return ""
         votes = torch.bincount(logits.argmax(dim=0).flatten(), minlength=len(self.class_names))
-        digit, photo = (self.class_names[i] for i in two_classes(votes))
+        digit, photo = (self.class_names[i] if votes[i] else "none" for i in two_classes(votes))
         return f"{digit} on {photo}, "
 
     def classes(self, image: Image.Image) -> list[tuple[str, float]]:
