@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from labkit.errors import RequestError
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -28,4 +30,7 @@ def runs_root(parameter: str = "") -> Path:
 
 def _choose(parameter: str, variable: str, default: str) -> Path:
     given = parameter or os.environ.get(variable, "")
-    return Path(given).expanduser().resolve() if given else project_root() / default
+    try:
+        return Path(given).expanduser().resolve() if given else project_root() / default
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: ~nobody, or links in a circle
+        raise RequestError(f"{given!r} is not the path of a folder ({error}): give another one.") from None

@@ -28,6 +28,15 @@ def file_in(folder: Path, name: str, largest: int = LARGEST) -> Path:
     return path
 
 
+def linked_file(path: Path, largest: int = LARGEST) -> Path:
+    """A file of a data set, which may be a link to where the data are kept; else as ``file_in``."""
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise RequestError(f"{path} cannot be read ({why(error)}).") from None
+    return file_in(real.parent, real.name, largest)
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file holds; RequestError if it holds none."""
     try:

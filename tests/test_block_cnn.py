@@ -71,8 +71,9 @@ def test_more_blocks_than_the_image_can_be_halved_are_refused() -> None:
     ("changes", "sentence"),
     [
         ({"blocks": 6}, "can be halved only 5 times: take at most 5"),
-        ({"crop": 32}, "must be below image_size, which is 32"),
-        ({"erase": 32}, "'erase' is 32, but must be below image_size, which is 32"),
+        ({"crop": 32}, "'crop' is 32, but must be below the side of the image, 32"),
+        ({"dataset": "mnist", "crop": 28}, "below the side of the image, 28"),
+        ({"erase": 32}, "'erase' is 32, but must be below the side of the image, 32"),
         ({"width": 512, "growth": 4}, "last block 32,768 channels, .* at most 4,096"),
         ({"image_size": 256, "blocks": 1, "tail": "halving"}, "leave 262,144 features, .* at most 16,384"),
         ({"rise_factor": 0.5}, "never below its own minimum"),

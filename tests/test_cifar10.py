@@ -17,9 +17,11 @@ from segments import assert_refused
 from torchvision.datasets import CIFAR10
 
 from labkit.data import cifar10, samples
+from labkit.data.contents import contents
 from labkit.data.sources import registry
-from labkit.errors import DataError
+from labkit.errors import DataError, RequestError
 from labkit.labs import block_cnn as lab
+from labkit.paths import data_root
 
 
 def write_batches(root: Path, train: int = 6, test: int = 4, classes: int = 3) -> Path:
@@ -147,6 +149,10 @@ def test_damaged_trees_are_named(tmp_path: Path) -> None:
             "class 0",
             "holds no image",
         ),
+        "no class": (lambda tree: [shutil.rmtree(path) for path in tree.glob("*/*")], "cifar10", "holds no class"),
+        "link": (lambda tree: (tree / photo.with_name("9.png")).symlink_to("gone"), "9.png", "a link to none"),
+        "folder": (lambda tree: (tree / photo.with_name("9.png")).mkdir(), "9.png", "it is no file"),
+        "pipe": (lambda tree: os.mkfifo(tree / photo.with_name("9.png")), "9.png", "it is no file"),
         "text": (lambda tree: (tree / photo).write_text("no photo"), "0001.png", "cannot be read as an image"),
     }
     for name, (harm, file, sentence) in damage.items():
@@ -155,11 +161,29 @@ def test_damaged_trees_are_named(tmp_path: Path) -> None:
         assert_refused(lambda root=root: cifar10.load(cifar10.find(root, "official"), 32), file, sentence)
 
 
+def test_hidden_files_are_none_and_files_may_be_links(tmp_path: Path) -> None:
+    batches = write_batches(tmp_path / "batches")
+    tree = as_tree(batches, tmp_path / "tree")
+    before = cifar10.find(tree, "official")
+    (tree / cifar10.TREE / "train" / ".ipynb_checkpoints").mkdir()
+    (tree / cifar10.TREE / "train" / "class 1" / "._0001.png").write_text("left behind")
+    assert cifar10.find(tree, "official") == before
+    assert contents("cifar10", tree).faults == []
+    assert len(contents("cifar10", tree).pictures) == len(before.files)
+    kept = (batches / cifar10.BATCHES / "data_batch_1").rename(tmp_path / "elsewhere")
+    (batches / cifar10.BATCHES / "data_batch_1").symlink_to(kept)
+    assert len(cifar10.load(cifar10.find(batches, "official"), 32)[0]) == 30
+
+
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No folder cifar-10-batches-py or cifar10 under"):
         cifar10.find(tmp_path, "official")
     with pytest.raises(DataError, match="does not exist"):
         cifar10.find(tmp_path / "nowhere", "auto", asked_for=True)
+    with pytest.raises(DataError, match="does not exist"):
+        cifar10.find(tmp_path / ("a" * 300), "auto", asked_for=True)
+    with pytest.raises(RequestError, match="'~nobody at all/x' is not the path of a folder"):
+        data_root("~nobody at all/x")
 
 
 def test_a_download_is_unpacked_whole_and_a_wrong_one_leaves_nothing(

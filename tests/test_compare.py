@@ -13,6 +13,7 @@ from scipy import stats
 
 from labkit.cli import app
 from labkit.errors import DataError, RequestError
+from labkit.files import write_csv
 from labkit.labs import analysis, run_tables
 from labkit.results import claims, compare, run_words
 from labkit.results.finished import find_runs, open_run
@@ -140,6 +141,15 @@ def test_scores_over_seeds_have_mean_sd_and_students_interval(root: Path) -> Non
     assert (row["low"], row["high"]) == pytest.approx((low, min(high, 1.0)))
 
 
+def test_the_same_training_with_other_workers_is_no_further_seed(root: Path) -> None:
+    for workers in (0, 1, 2):
+        write_run(root, num_workers=workers)
+    runs = find_runs(root)[0]
+    row = compare.over_seeds(runs).iloc[0]
+    assert (row["n"], row["over"]) == (1, "test images")
+    assert run_tables.curves(runs)["epoch"].tolist() == [1, 2]
+
+
 def test_two_seeds_have_no_interval_and_one_has_that_of_its_images(root: Path) -> None:
     write_run(root, seed=0)
     single = compare.over_seeds(find_runs(root)[0]).iloc[0]
@@ -157,7 +167,31 @@ def test_the_effect_of_a_change_is_paired_image_by_image(root: Path) -> None:
     assert row["change"] == "loss = dice"
     assert row["difference"] == pytest.approx(0.05)
     assert (row["low"], row["high"]) == pytest.approx((0.05, 0.05))  # the same gain on every image
-    assert row["seeds"] == "1 / 2"
+    assert (row["seeds"], row["over"]) == ("1 / 2", "50 test images")
+
+
+def test_with_three_seeds_in_common_an_effect_is_as_sure_as_seeds_allow(root: Path) -> None:
+    gains = (0.01, 0.05, -0.03)
+    for seed, gain in enumerate(gains):
+        write_run(root, seed=seed, scores=(0.8,) * 50)
+        write_run(root, seed=seed, scores=(0.8 + gain,) * 50, loss="dice")
+    write_run(root, seed=3, scores=(0.2,) * 50)  # which the other recipe has not
+    effects = compare.effects(find_runs(root)[0])
+    (row,) = effects.to_dict("records")
+    assert (row["difference"], row["over"]) == (pytest.approx(0.01), "3 seeds")
+    assert (row["low"], row["high"]) == pytest.approx(stats.t.interval(0.95, 2, np.mean(gains), stats.sem(gains)))
+    said = run_words.effects(effects)
+    assert "0 moved" in said
+    assert "test images" not in said
+
+
+def test_of_equals_the_base_is_what_is_most_like_the_others(root: Path) -> None:
+    ablations = {"ablation_attention": {"width": 8}, "ablation_base": {}, "ablation_bce": {"epochs": 5}}
+    for experiment, changes in ablations.items():
+        folder = write_run(root, experiment=experiment, **changes)
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"changed": []}))
+    assert set(compare.effects(find_runs(root)[0])["against"]) == {"ablation_base (unet)"}
 
 
 def test_other_test_images_make_no_effect(root: Path) -> None:
@@ -216,7 +250,8 @@ def test_a_claim_is_judged_by_repetitions_on_published_data_alone(root: Path) ->
     write_run(root, seed=1, experiment="dice_ce", scores=(0.2, 0.2))  # on the sample: does not count
     write_run(root, seed=2, experiment="best", scores=(0.2, 0.2), obstacle="")  # another recipe
     write_run(root, seed=3, experiment="dice_ce", scores=(0.2, 0.2), obstacle="", learning_rate=0.5)  # a changed one
-    write_run(root, seed=0, experiment="dice_ce", scores=(0.93, 0.92), obstacle="", num_workers=2)  # learns the same
+    for workers in (1, 2):  # which learn the same
+        write_run(root, seed=4, experiment="dice_ce", scores=(0.93, 0.92), obstacle="", num_workers=workers)
     table = claims.claims_table(find_runs(root)[0])
     row = table.query("notebook == '02_liver_unet' and quantity == 'test Dice'").iloc[0]
     assert (row["n"], row["verdict"]) == (2, "reproduced")
@@ -245,6 +280,29 @@ def test_the_gain_of_one_experiment_over_another_is_taken_seed_by_seed(root: Pat
         write_run(root, "05", seed=seed, experiment="one_decoder", scores=(one,), obstacle="")
     row = claims.claims_table(find_runs(root)[0]).query("split == 'gain'").iloc[0]
     assert (row["n"], row["ours"]) == (2, pytest.approx(0.08))
+
+
+def test_the_claimed_speed_is_that_of_a_network_over_the_one_beside_it(root: Path) -> None:
+    folder = write_run(root, "03", experiment="resnet34_unet", obstacle="", rival="unet")
+    write_training(folder / "unet", "dice", (0.8, 0.9, 1.0))
+    asked = "split == 'ratio'"
+    assert claims.claims_table(find_runs(root)[0]).query(asked).iloc[0]["verdict"] == "not run"
+    costs = [{"model": "resnet34_unet", "test images/s": 30.0}, {"model": "unet", "test images/s": 12.0}]
+    write_csv(folder / "tables" / "costs.csv", costs)
+    row = claims.claims_table(find_runs(root)[0]).query(asked).iloc[0]
+    assert (row["ours"], row["reported"], row["verdict"]) == (2.5, 2.51, "other hardware")
+
+
+def test_what_is_said_of_costs_and_pairs_holds_where_nothing_is_known(root: Path) -> None:
+    write_run(root)
+    runs = find_runs(root)[0]
+    costs = run_tables.costs(runs).assign(parameters=None)
+    assert run_words.cost(costs).startswith("The longest training took")
+    assert run_words.convergence(run_tables.curves(runs)).startswith("No two networks were trained side by side")
+    folder = write_run(root, "03", rival="unet", model="resnet34_unet")
+    write_training(folder / "unet", "dice", (0.6, 0.6))
+    write_run(root, "03", seed=1, rival="none", model="resnet34_unet")
+    assert run_words.convergence(run_tables.curves(find_runs(root)[0])).count(" in epoch ") == 2
 
 
 def test_every_reported_number_of_a_report_is_there_once() -> None:

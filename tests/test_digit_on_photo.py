@@ -111,8 +111,11 @@ def test_a_blank_digit_is_refused_and_sizes_are_kept() -> None:
     digits = strokes(3, 28)
     assert digits_of_size(digits, 20).images.shape == (3, 1, 20, 20)
     digits.images[1] = 0
-    with pytest.raises(DataError, match="Digit 1 is blank"):
+    with pytest.raises(DataError, match="Digit 1 is blank at 20 pixels, or fills"):
         digits_of_size(digits, 20)
+    digits.images[1, 0, 3, 3] = 1  # which vanishes
+    with pytest.raises(DataError, match="Digit 1 is blank at 8 pixels"):
+        digits_of_size(digits, 8)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from scipy.ndimage import zoom
 from labkit.errors import RequestError
 from labkit.exercises import exercises_of, trial
 from labkit.exercises.cells import section
-from labkit.exercises.checker import Checker
+from labkit.exercises.checker import Checker, recorded
 from labkit.exercises.exercise import Exercise, Prediction, Question, Written
 from labkit.exercises.verdict import MARKS, Verdict
 from labkit.labs import LABS
@@ -230,7 +230,7 @@ def test_a_prediction_is_compared_with_what_was_measured() -> None:
 
 def test_of_a_prediction_the_first_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run = SimpleNamespace(folder=tmp_path, manifest={"notebook": "01_mnist_resnet18"})
-    for guesses in ((None, 70, 70), (40, 23)):
+    for guesses in ((None, 70, None, 930, 70), (None, 40, 23)):
         check = Checker(run)  # of a kernel of its own
         for guess in guesses:
             check("mirrored_digits", guess, 22.67)
@@ -271,6 +271,12 @@ def test_checks_are_kept_in_the_run_folder(tmp_path: Path, capsys: pytest.Captur
     ]
     with pytest.raises(RequestError, match="did you mean 'dice_from_counts'"):
         check("dice_from_count", None)
+    again = Checker(SimpleNamespace(folder=tmp_path, manifest={"notebook": "02_liver_unet"}))  # in a new kernel
+    again("expected_dice", 0.9, 0.9)
+    assert {name: verdict.state for name, verdict in recorded(tmp_path).items()} == {
+        "dice_from_counts": "not yet",
+        "expected_dice": "predicted",
+    }
 
 
 def test_no_training_depends_on_what_a_student_fills_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ def test_slices_of_one_patient_are_one_volume() -> None:
     assert liver.find_volumes(np.array([0.0, 1.0, 1.2, 0.9])) == [range(4)]
     assert liver.find_volumes(np.array([0.0])) == [range(1)]
     assert liver.find_volumes(np.zeros(5)) == [range(5)]
+    assert liver.find_volumes(np.array([0.0, 0.0, 1.0, 0.0, 1.1, 0.0, 9.0, 0.0])) == [range(6), range(6, 8)]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -154,6 +155,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "cut short": (damaged_png, "002.png", "cannot be read as an image"),
     "no image at all": (lambda r: (r / "liver/train/002.png").write_text("hello"), "002.png", "cannot be read"),
+    "a link to nothing": (lambda r: (r / "liver/val/2.png").symlink_to("gone"), "2.png", "has no image"),
+    "a folder": (
+        lambda r: [(r / "liver/val" / name).mkdir() for name in ("9.png", "9_mask.png")],
+        "9.png",
+        "it is no file",
+    ),
     "empty folder": (lambda r: (shutil.rmtree(r / "liver/val"), (r / "liver/val").mkdir()), "val", "holds no images"),
     "no folder": (lambda r: shutil.rmtree(r / "liver/train"), "train", "holds no images"),
 }

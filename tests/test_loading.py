@@ -77,6 +77,7 @@ def test_a_stratified_choice_follows_from_the_seed() -> None:
     labels = torch.arange(100) % 10
     assert np.array_equal(stratified(labels, 30, 1)[0], stratified(labels, 30, 1)[0])
     assert not np.array_equal(stratified(labels, 30, 1)[0], stratified(labels, 30, 2)[0])
+    assert [len(part) for part in stratified(labels[:0], 0, 1)] == [0, 0]
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])

@@ -204,9 +204,14 @@ def test_a_students_text_cannot_leave_its_place(tmp_path: Path) -> None:
 def test_a_students_picture_is_taken_from_beside_the_text(tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     Image.new("RGB", (20, 10)).save(tmp_path / "text" / "my photo.png")
-    found = own(tmp_path, '![Mine.](<my photo.png>){#fig-mine alt="a black field"}\n')
-    assert "figures/own-my-photo.png" in found
-    assert (tmp_path / "taken" / "own-my-photo.png").is_file()
+    for name, colour in (("图一.png", "red"), ("图二.png", "blue")):
+        Image.new("RGB", (20, 10), colour).save(tmp_path / "text" / name)
+    both = '![One.](图一.png){alt="red"}\n\n![Two.](图二.png){alt="blue"}\n'
+    found = own(tmp_path, f'![Mine.](<my photo.png>){{#fig-mine alt="a black field"}}\n\n{both}')
+    taken = re.findall(r"figures/(own-\S+\.png)", found)
+    assert taken[0].startswith("own-my-photo-")
+    colours = [Image.open(tmp_path / "taken" / name).getpixel((0, 0)) for name in taken]
+    assert colours == [(0, 0, 0), (255, 0, 0), (0, 0, 255)]
     for name in ("../secret.png", "/etc/passwd", "missing.png", "http://example.org/x.png"):
         with pytest.raises(RequestError, match=r"objective.md: the picture .* is not in"):
             own(tmp_path, f'![Mine.]({name}){{alt="x"}}\n')
@@ -303,6 +308,7 @@ def test_the_command_says_what_it_left_out_and_wrote(runs: Path, tmp_path: Path,
     for words, sentence in (
         (["--runs", str(tmp_path / "empty")], "There is no finished run in"),
         (["--runs", str(runs), "--lab", "09"], "There is no lab '09'"),
+        (["--runs", str(runs), "--lab", "06"], "There is no lab '06' that trains: give numbers from 01 to 05"),
         (["--runs", str(runs), "--lab", "01"], "no finished run of lab 01"),
     ):
         with pytest.raises(SystemExit) as ended:

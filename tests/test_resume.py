@@ -258,12 +258,15 @@ class KillWorker(Observer):
 
 
 def test_a_killed_worker_is_named_and_the_training_can_go_on(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, str]
 ) -> None:
     monkeypatch.setattr(loop, "LOOK_EVERY", 0.0)
     parts = killed.parts_of("classification", root, 2)
-    with pytest.raises(TrainingError, match=r"prepares batches was killed, .* num_workers = 2: take fewer, or 0"):
+    with pytest.raises(TrainingError, match=r"prepares batches was killed, .* num_workers = 2: run again"):
         loop.fit(*parts, tmp_path, [KillWorker()])
+    model, batches, val, recipe = killed.parts_of("classification", root, 2)
+    history = loop.fit(model, batches, val, recipe, tmp_path)
+    assert killed.digest(model, history, loop.predict(model, val, recipe.precision)) == whole["classification"]
 
 
 @pytest.mark.usefixtures("_every_step")

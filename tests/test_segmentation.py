@@ -182,7 +182,10 @@ def test_what_a_model_costs_is_counted(tmp_path: Path) -> None:
     assert (costs[["training images/s", "test images/s"]] > 0).all().all()
 
 
-def test_imagenet_weights_are_not_fetched_for_a_model_that_will_be_loaded(tmp_path: Path) -> None:
+def test_imagenet_weights_are_not_fetched_for_a_model_that_will_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("labkit.models.resnet34_unet.load_imagenet")
     params = pets_params(write_pets(tmp_path), model="resnet34_unet_imagenet", width=64)
     assert pet_resnet34_unet.build_model(params, fetch=False).stem[0].out_channels == 64
 

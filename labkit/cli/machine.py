@@ -7,6 +7,8 @@ import click
 from labkit.cli.common import app, errors_as_sentences
 from labkit.errors import LabError
 
+DATA_SETS = ["mnist", "liver", "cifar10", "pets"]  # as in data/finders.py, which takes long to import
+
 
 @app.command()
 @click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
@@ -49,7 +51,7 @@ def data_list(root: str) -> None:
 
 
 @data.command("check")
-@click.argument("names", nargs=-1, type=click.Choice(["mnist", "liver", "cifar10", "pets"]))
+@click.argument("names", nargs=-1, type=click.Choice(DATA_SETS))
 @click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
 @click.option(
     "--pictures", is_flag=False, flag_value="auto", default="", metavar="[FILE.png]", help="Also draw what is odd."
@@ -68,14 +70,13 @@ def data_check(names: tuple[str, ...], root: str, pictures: str) -> None:
 
 
 @data.command("get")
-@click.argument("name", type=click.Choice(["mnist", "liver", "cifar10", "pets"]))
+@click.argument("name", type=click.Choice(DATA_SETS))
 @click.option("--data", "root", default="", metavar="DIR", help="Folder of the data sets.")
 def data_get(name: str, root: str) -> None:
     """Download a data set and check it; go on where an earlier call ended. LABKIT_MIRROR: an address tried first."""
     with errors_as_sentences():
-        from labkit.data import cifar10, liver, mnist, pets
+        from labkit.data.finders import FIND
         from labkit.paths import data_root
 
-        sets = {"mnist": mnist, "liver": liver, "cifar10": cifar10, "pets": pets}
-        source = sets[name].find(data_root(root), "download")
+        source = FIND[name](data_root(root), "download")
         click.echo(f"{source.name}: complete and checked in {source.root}")

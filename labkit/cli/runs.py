@@ -58,7 +58,12 @@ def run(notebook: str | None, every: bool, jobs: int, asked: tuple[Any, ...], fr
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to end is as good as Ctrl-C
         codes = _run_together(requests, jobs, fresh) if jobs > 1 else _run_in_turn(requests, fresh, timeout)
         if EXIT_CODES["interrupted"] not in codes:
-            codes += _run_in_turn((make_request(name, *asked) for name in readers), fresh, timeout)
+            try:
+                codes += _run_in_turn((make_request(name, *asked) for name in readers), fresh, timeout)
+            except RequestError as error:  # no run to read; that of the others is said already
+                if not any(codes):
+                    raise
+                click.echo(str(error), err=True)
     sys.exit(max(codes))
 
 

@@ -40,7 +40,7 @@ def decoded(root: Path, name: str, shape: tuple[int, ...], decode: Callable[[int
     """The array (N, …) uint8 called ``name`` beside the data; made by ``decode(i)`` for each i if need be.
 
     It is made under another name, by one process while others wait, so a reader finds a whole array or none. A file
-    that is damaged is made anew. DataError where there is no room for it.
+    that is cut short is made anew. DataError where there is no room for it.
     """
     path = root / "decoded" / name
     if not _is_whole(path, shape):

@@ -22,7 +22,7 @@ from labkit.data.pickles import bytes_of, read_pickle
 from labkit.data.sources import Source, check_root, describe, registry, takes_sample
 from labkit.errors import DataError, RequestError
 from labkit.files import checksum
-from labkit.untrusted import file_in, why
+from labkit.untrusted import linked_file, why
 
 BATCHES, TREE = "cifar-10-batches-py", "cifar10"  # the two layouts, as folders under the root
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -96,8 +96,8 @@ def tree_files(root: Path) -> list[str]:
 
 
 def images_in(folder: Path) -> list[str]:
-    """The names of the images in a folder, sorted."""
-    return [file for file in sorted(os.listdir(folder)) if file.lower().endswith(SUFFIXES)]
+    """The names of the images in a folder, sorted; hidden files, which systems leave behind, are none."""
+    return [file for file in sorted(os.listdir(folder)) if file.lower().endswith(SUFFIXES) and file[0] != "."]
 
 
 def faults(root: Path) -> Iterator[DataError]:
@@ -107,6 +107,8 @@ def faults(root: Path) -> Iterator[DataError]:
     except DataError as fault:
         yield fault
         return
+    if not any(classes.values()):
+        yield DataError(f"{root / TREE} holds no class: put a folder of images for each into train and test.")
     for odd in sorted(set(classes["train"]) ^ set(classes["test"])):
         yield DataError(
             f"{root / TREE} has the class {odd!r} in one of train and test only: both need the same folders."
@@ -122,7 +124,7 @@ def _classes(root: Path, part: str) -> list[str]:
     folder = root / TREE / part
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}: a tree has {TREE}/train and {TREE}/test, a folder a class.")
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
 def class_names(source: Source) -> list[str]:
@@ -149,7 +151,7 @@ def _load_tree(source: Source, size: int) -> tuple[Split, Split]:
     files, names = list(source.files), class_names(source)
 
     def decode(i: int) -> np.ndarray:
-        return fitted(open_image(source.root / files[i], PHOTO, ADVICE).convert("RGB"), size).transpose(2, 0, 1)
+        return fitted(read_image(source.root / files[i]), size).transpose(2, 0, 1)
 
     name = f"cifar10-{source.fingerprint[:12]}-{size}.npy"
     images = torch.from_numpy(decoded(source.root, name, (len(files), 3, size, size), decode))
@@ -158,6 +160,11 @@ def _load_tree(source: Source, size: int) -> tuple[Split, Split]:
     count = sum(path.startswith(f"{TREE}/train/") for path in files)
     parts = (slice(None, count), slice(count, None))
     return tuple(Split(images[part], labels[part], np.arange(len(labels[part]))) for part in parts)
+
+
+def read_image(path: Path) -> Image.Image:
+    """An image of a tree, in colour; DataError unless it has 8 bits a channel."""
+    return open_image(path, PHOTO, ADVICE).convert("RGB")
 
 
 def _load_batches(source: Source, size: int) -> tuple[Split, Split]:
@@ -194,7 +201,7 @@ def read_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
 def _read(path: Path) -> dict[str, Any]:
     """The dictionary that an official file holds."""
     try:
-        content = read_pickle(file_in(path.parent, path.name, LARGEST).read_bytes())
+        content = read_pickle(linked_file(path, LARGEST).read_bytes())
     except (OSError, ValueError, RequestError) as error:
         raise DataError(f"{path} is not a file of CIFAR-10 ({why(error)}): unpack the archive again.") from None
     return content if isinstance(content, dict) else {}

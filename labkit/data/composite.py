@@ -14,6 +14,7 @@ from torch import Tensor
 
 from labkit.data import cifar10, mnist
 from labkit.data.augment import DRAWS, Augmentation, cut, resize
+from labkit.data.finders import is_there
 from labkit.data.loading import Split
 from labkit.data.sources import Source, check_root, fingerprint_of, takes_sample
 from labkit.draws import uniform
@@ -38,7 +39,7 @@ class Pair(Source):
 def find(root: Path, source: str = "auto", asked_for: bool = False) -> Pair:
     """Find digits and photos under ``root``; ``auto`` takes the samples of both unless both are there."""
     check_root(root, asked_for and source != "download")
-    both = (root / "MNIST" / "raw").is_dir() and any((root / f).is_dir() for f in (cifar10.BATCHES, cifar10.TREE))
+    both = is_there("mnist", root) and is_there("cifar10", root)
     chosen = "sample" if takes_sample(source, both) else "official" if source == "auto" else source
     found = mnist.find(root, chosen), cifar10.find(root, chosen)
     return Pair(
@@ -49,6 +50,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Pair:
         fingerprint=fingerprint_of({part.name: part.fingerprint for part in found}),
         files={path: digest for part in found for path, digest in part.files.items()},
         complete=all(part.verified or part.complete for part in found),
+        odd=tuple(path for part in found for path in part.odd),
         sources=found,
     )
 
@@ -109,13 +111,14 @@ def ink_mask(alpha: Tensor) -> Tensor:
 
 
 def digits_of_size(digits: Split, size: int) -> Split:
-    """The digits (M, 1, size, size) uint8; DataError for one without ink, which would leave an image with one class."""
-    blank = (digits.images.flatten(1).amax(dim=1) == 0).nonzero()
-    if len(blank):
+    """The digits (M, 1, size, size) uint8; DataError for one that would leave an image with one class."""
+    images = resize(digits.images.float(), size).round().clamp(0, 255).byte()
+    full = ink_mask(images).flatten(1).all(dim=1).nonzero()  # without ink, or nothing else
+    if len(full):
         raise DataError(
-            f"Digit {int(digits.samples[blank[0, 0]])} is blank, but every image needs a digit: take it out."
+            f"Digit {int(digits.samples[full[0, 0]])} is blank at {size} pixels, or fills its square, but every image "
+            f"needs a digit and a photo: take it out."
         )
-    images = (resize(digits.images.float(), size)).round().clamp(0, 255).byte()
     return Split(images, digits.targets, digits.samples)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from labkit.data import cifar10, liver, mnist, pets
-from labkit.data.cache import open_image
 from labkit.data.sources import Source
 from labkit.errors import DataError
 
@@ -88,19 +87,15 @@ def _cifar10(root: Path) -> Contents:
 
 def _cifar10_tree(root: Path) -> Contents:
     folder = root / cifar10.TREE
-    paths = [
-        path
-        for part in cifar10.PARTS
-        for path in sorted((folder / part).glob("*/*"))
-        if path.suffix.lower() in cifar10.SUFFIXES
-    ]
+    classes = [path for part in cifar10.PARTS for path in sorted((folder / part).glob("[!.]*")) if path.is_dir()]
+    paths = [path / name for path in classes for name in cifar10.images_in(path)]
     pictures = [Picture(p.parts[-3], p.parts[-2], f"{p.parts[-2]}/{p.name}", partial(_photo, p)) for p in paths]
     faults = list(cifar10.faults(root))
     return Contents(pictures, faults, sorted({picture.label for picture in pictures}), cifar10.IMAGES)
 
 
 def _photo(path: Path) -> Pair:
-    return np.asarray(open_image(path).convert("RGB")), None
+    return np.asarray(cifar10.read_image(path)), None
 
 
 def _liver(root: Path) -> Contents:

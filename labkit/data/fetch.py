@@ -101,7 +101,10 @@ def _stream(part: Path, address: str, remote: Remote) -> bool:
         if answer.status_code != 200 and not (had and answer.status_code == 206):
             raise RequestException(f"answers {answer.status_code} {answer.reason}")
         done = had if answer.status_code == 206 else 0
-        announced = done + int(answer.headers.get("Content-Length") or 0)
+        length = answer.headers.get("Content-Length") or "0"
+        if not length.isdecimal():
+            raise RequestException(f"announces {length[:40]!r} bytes")
+        announced = done + int(length)
         if announced > remote.at_most or (remote.size and announced not in (done, remote.size)):
             raise RequestException(f"has {announced:,} bytes, published are {remote.size or remote.at_most:,}")
         part.with_suffix(".etag").write_text(f"{_shown(address)}\n{answer.headers.get('ETag', '')}", "utf-8")

@@ -62,6 +62,8 @@ def _download(root: Path, published: dict[str, Any]) -> None:
         return
     with fetching(root, "liver") as arrivals:
         wanted = {path: known[path] for path in missing(root, known)}
+        if not wanted:  # another process has fetched them meanwhile
+            return
         with fetched(arrivals, published, published["archive"]) as packed:
             _pick(packed, arrivals, wanted, published["archive"])
         if not (root / "liver").exists():  # the whole folder in one go
@@ -98,7 +100,7 @@ def pair_files(root: Path) -> list[str]:
 
 def names_in(root: Path, part: str) -> list[str]:
     """The PNG files of a part, neighbouring slices side by side."""
-    return sorted((path.name for path in (root / "liver" / part).glob("*.png")), key=by_number)
+    return sorted((path.name for path in (root / "liver" / part).glob("[!.]*.png")), key=by_number)
 
 
 def faults(root: Path) -> Iterator[DataError]:
@@ -108,8 +110,9 @@ def faults(root: Path) -> Iterator[DataError]:
         images = [name for name in names if not name.endswith("_mask.png")]
         if not images:
             yield DataError(f"{folder} holds no images NNN.png: put the slices and their masks there.")
-        for name in sorted({name.replace(".png", "_mask.png") for name in images} ^ (set(names) - set(images))):
-            mask, image = folder / name, folder / name.replace("_mask.png", ".png")
+        masks = set(names) - set(images)
+        for name in sorted({f"{name.removesuffix('.png')}_mask.png" for name in images} ^ masks):
+            mask, image = folder / name, folder / f"{name.removesuffix('_mask.png')}.png"
             lonely = f"{image} has no mask {mask.name}" if image.exists() else f"{mask} has no image {image.name}"
             yield DataError(f"{lonely}: add the missing file, or take the other away.")
 
@@ -174,8 +177,11 @@ def changes(images: np.ndarray) -> np.ndarray:
 
 
 def find_volumes(change: np.ndarray) -> list[range]:
-    """Cut the slices into volumes where the picture changes by more than JUMP times the median change."""
-    limit = JUMP * np.median(change[1:]) if len(change) > 1 else 0.0
+    """Cut the slices into volumes where the picture changes by more than JUMP times the median change.
+
+    Slices that are the same twice do not count, or, with many of them, every change would look like a jump.
+    """
+    limit = JUMP * np.median(change[change > 0]) if (change > 0).any() else 0.0
     starts = [0, *(i for i in range(1, len(change)) if change[i] > limit)]
     return [range(a, b) for a, b in zip(starts, [*starts[1:], len(change)], strict=True)]
 

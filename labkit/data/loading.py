@@ -148,8 +148,8 @@ def killed_workers_named(workers: int) -> Iterator[None]:
         if not workers or (isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error)):
             raise
         raise TrainingError(
-            f"A process that prepares batches was killed, maybe for want of memory, with num_workers = {workers}: take "
-            "fewer, or 0."
+            f"A process that prepares batches was killed, maybe for want of memory, with num_workers = {workers}: run "
+            "again with less else at work, or take fewer, which begins a run of its own."
         ) from error
 
 
@@ -160,6 +160,8 @@ def stratified(labels: Tensor | np.ndarray, count: int, seed: int) -> tuple[np.n
     keeps at least its whole part.
     """
     labels = np.asarray(labels)
+    if not len(labels):
+        return np.arange(0), np.arange(0)
     rng = np.random.default_rng([seed, len(labels), count])
     classes, sizes = np.unique(labels, return_counts=True)
     quota = sizes * count / len(labels)

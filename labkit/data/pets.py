@@ -20,7 +20,7 @@ from labkit.data.downloads import download_folders
 from labkit.data.loading import Rows, Split
 from labkit.data.sources import Source, check_root, describe, registry, takes_sample
 from labkit.errors import DataError, RequestError
-from labkit.untrusted import file_in
+from labkit.untrusted import linked_file
 
 FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
@@ -63,7 +63,7 @@ def names_in(root: Path, part: str) -> list[tuple[str, int]]:
     """Name and breed number (from 1) of each image in an official list, ``trainval`` or ``test``."""
     path = root / FOLDER / "annotations" / f"{part}.txt"
     try:
-        lines = file_in(path.parent, path.name).read_text("utf-8").splitlines()
+        lines = linked_file(path).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError, RequestError) as error:
         raise DataError(f"{path} cannot be read ({error}): restore it from annotations.tar.gz.") from None
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]

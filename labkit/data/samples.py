@@ -27,6 +27,8 @@ TEXTURE_SEED, TEXTURES_PER_CLASS = 11, {"train": 120, "test": 40}
 def made_once(data_root: Path, name: str, make: Callable[[Path], None]) -> Path:
     """The folder ``samples/name`` under the data root, filled by ``make`` the first time, by one process."""
     root = writable_folder(data_root, "samples") / name
+    if (root / "complete").exists():  # perhaps by another user, whose lock is not ours to take
+        return root
     with FileLock(root.parent / f".{name}.lock"):
         if not (root / "complete").exists():
             make(root)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from labkit.errors import DataError
 from labkit.files import sha256
 from labkit.paths import PACKAGE
-from labkit.untrusted import read_json
+from labkit.untrusted import read_json, why
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,21 @@ def registry() -> dict[str, Any]:
 
 def describe(root: Path, paths: Sequence[str], published: dict[str, Any], kind: str, unverified_name: str) -> Source:
     """Hash the files ``paths`` under ``root`` and say whether they are the published ones."""
-    files = {path: sha256(root / path) for path in paths}
+    files = {path: _digest(root / path) for path in paths}
     fingerprint, known = fingerprint_of(files), checksums(published)
     verified = fingerprint == published.get("fingerprint")
     name = published["name"] if verified else unverified_name
     odd = tuple(path for path, digest in files.items() if known and known.get(path) != digest)
     return Source(name, kind, verified, root, fingerprint, files, odd=odd)
+
+
+def _digest(path: Path) -> str:
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file, or a link to none")
+        return sha256(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({why(error)}): restore it, or take it away.") from None
 
 
 def checksums(published: dict[str, Any]) -> dict[str, str]:
@@ -78,7 +88,7 @@ def fingerprint_of(files: dict[str, str]) -> str:
 
 def check_root(root: Path, asked_for: bool) -> None:
     """A data folder that somebody named must be there; the default one need not."""
-    if asked_for and not root.is_dir():
+    if asked_for and not os.path.isdir(root):  # unlike Path.is_dir, it raises nothing where nobody may look
         raise DataError(
             f"The data folder {root} does not exist: give an existing folder as data_root (--data), or leave it out."
         )

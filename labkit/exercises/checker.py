@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from labkit.errors import LabError, RequestError
 from labkit.exercises import exercises_of
+from labkit.exercises.exercise import Prediction
 from labkit.exercises.verdict import Verdict
 from labkit.files import write_json
 from labkit.results.run import Run
@@ -37,17 +38,17 @@ class Checker:
 
     def __init__(self, run: Run):
         self.folder, self.exercises = run.folder, exercises_of(run.manifest["notebook"])
-        self.before = recorded(run.folder)
-        self.record: dict[str, Verdict] = {}
+        self.record = {name: v for name, v in recorded(run.folder).items() if name in self.exercises}
 
     def __call__(self, name: str, answer: Any, measured: Any = None) -> None:
         """Show the verdict on ``answer`` and write all verdicts so far to ``exercises.json``."""
         if name not in self.exercises:
             near = difflib.get_close_matches(str(name), self.exercises, n=1, cutoff=0.0)[0]
             raise RequestError(f"There is no exercise {name!r} in this notebook: did you mean {near!r}?")
-        verdict = self.exercises[name].judge(answer, measured)
-        if verdict.state == "predicted":
-            verdict = verdict.after(self.record.get(name) or self.before.get(name))
+        exercise = self.exercises[name]
+        verdict = exercise.judge(answer, measured)
+        if isinstance(exercise, Prediction):
+            verdict = verdict.after(self.record.get(name))
         self.record[name] = verdict.model_copy(update={"cell": cell_mark(running_cell())})
         write_json(self.folder / RECORD, Record(exercises=[*self.record.values()]).model_dump())
         verdict.show()

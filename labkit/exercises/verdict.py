@@ -28,9 +28,9 @@ class Verdict(BaseModel):
 
     def after(self, earlier: Self | None) -> Self:
         """This verdict on a prediction, and what was predicted first, if it was something else."""
-        first = earlier.first or earlier.answer if earlier else ""
-        hint = f"{self.hint} The first prediction was {first}." if first not in ("", self.answer) else self.hint
-        return self.model_copy(update={"first": first or self.answer, "hint": hint})
+        first = (earlier.first or earlier.answer if earlier else "") or self.answer
+        hint = f"{self.hint} The first prediction was {first}." if self.answer not in ("", first) else self.hint
+        return self.model_copy(update={"first": first, "hint": hint})
 
     def sentence(self) -> str:
         """Mark, name, state and hint in one line."""

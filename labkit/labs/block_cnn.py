@@ -25,6 +25,7 @@ __all__ = ["METRIC", "NOTEBOOK", "Parameters", "batches", "build_model", "build_
 NOTEBOOK = "04_block_cnn"
 DATA_SETS = {"mnist": mnist, "cifar10": cifar10}
 CHANNELS = {"mnist": 1, "cifar10": 3}
+SIDES = {"mnist": 28, "cifar10": 512}  # of the images that are augmented: MNIST's are enlarged to image_size after that
 MOST_CHANNELS, MOST_FEATURES = 2**12, 2**14  # a block of 0.5, a layer of 0.1 billion weights; 16 bytes for each
 
 
@@ -52,11 +53,11 @@ class Parameters(ClassificationParameters):
                 f"Parameter 'blocks' is {self.blocks}, but an image of {self.image_size} pixels can be halved only "
                 f"{most} times: take at most {most}, or a larger image_size."
             )
+        side = min(self.image_size, SIDES[self.dataset])
         for name in ("crop", "erase"):
-            if getattr(self, name) >= self.image_size:
+            if getattr(self, name) >= side:
                 raise ValueError(
-                    f"Parameter {name!r} is {getattr(self, name)}, but must be below image_size, which is "
-                    f"{self.image_size}."
+                    f"Parameter {name!r} is {getattr(self, name)}, but must be below the side of the image, {side}."
                 )
         if self.channels > MOST_CHANNELS:
             raise ValueError(

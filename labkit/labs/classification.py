@@ -37,7 +37,7 @@ class ClassificationParameters(TrainingParameters):
 
 @dataclass(frozen=True)
 class Data(Parts):
-    """The three parts of a classified data set; ``train`` and ``val`` are disjoint parts of its training images."""
+    """The three parts of a classified data set."""
 
     class_names: list[str]
 

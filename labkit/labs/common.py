@@ -96,9 +96,9 @@ def notebook_defaults(notebook: Path) -> dict[str, Any]:
 
 
 def experiments(lab: ModuleType) -> dict[str, dict[str, Any]]:
-    """The experiments of a lab by name, as the parameters they set."""
+    """The experiments of a lab by name, each with all parameters."""
     notebook = notebook_of(lab)
-    return {path.stem: read_experiment(notebook, path.stem) for path in experiment_files(notebook)}
+    return {path.stem: published(notebook, path.stem) for path in experiment_files(notebook)}
 
 
 def experiment_files(notebook: Path) -> list[Path]:

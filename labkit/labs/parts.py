@@ -1,4 +1,7 @@
-"""What every lab's data have in common: three parts that share no image, and what may be said of a score on them."""
+"""What every lab's data have in common: three parts, and what may be said of a score on them.
+
+No two of them share an image, unless ``select_on`` makes the test set choose the epoch.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -64,18 +64,23 @@ def costs(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
 
 def curves(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Validation score of each run by epoch and by seconds of training; panel is the question, by lab."""
-    parts, names = [], compare.labels(runs)
+    """Validation score of each run by epoch and by seconds of training; panel is the question, by lab.
+
+    ``run`` is the same for two networks that were trained side by side. Of one training that was done twice, with other
+    workers say, the first is taken.
+    """
+    parts, names = {}, compare.labels(runs)
     for run in runs:
         part = run.history[["epoch"]].assign(
             panel=panel(run),
             label=f"{names[run.name]}, seed {run.manifest.seed}",
+            run="/".join(run.name.split("/")[:2]),
             metric=run.metric,
             score=run.history[f"val_{run.metric}"],
             seconds=run.history["seconds"].cumsum(),
         )
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+        parts.setdefault((part["panel"].iloc[0], part["label"].iloc[0]), part)
+    return pd.concat(parts.values(), ignore_index=True)
 
 
 def points(runs: Sequence[FinishedRun]) -> pd.DataFrame:

@@ -113,7 +113,10 @@ def stage(
 
 
 def init_he(module: nn.Module) -> None:
-    """Draw convolution weights from a normal distribution of variance 2 / fan-out (https://arxiv.org/abs/1502.01852)."""
+    """Draw convolution weights from a normal distribution of variance 2 / fan-out (https://arxiv.org/abs/1502.01852).
+
+    Transposed convolutions, which enlarge, keep PyTorch's own.
+    """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 

@@ -125,7 +125,7 @@ class UNet(nn.Module):
 
 
 def init_he_but_gates(model: nn.Module) -> None:
-    """He initialisation of every convolution but the last of a gate, whose sigmoid would start out saturated.
+    """``init_he``, but not for the last convolution of a gate, whose sigmoid would start out saturated.
 
     The head is drawn like the others, although no ReLU follows it. Its first logits are large, and that helps: with
     PyTorch's small ones the liver network generalised worse in all of three seeds (docs/results.md).

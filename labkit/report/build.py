@@ -14,7 +14,7 @@ from labkit.report.document import document
 from labkit.report.render import page_count, render
 from labkit.report.sections import BRIEF, FULL, SHORTEST
 from labkit.report.settings import make_forms, read_settings
-from labkit.results.finished import FinishedRun, find_runs, open_runs
+from labkit.results.finished import READERS, FinishedRun, find_runs, open_runs
 
 
 def build_report(
@@ -52,9 +52,9 @@ def build_report(
 
 def chosen_runs(root: str, folders: Sequence[Path], labs: Sequence[str]) -> tuple[list[FinishedRun], pd.DataFrame]:
     """The finished runs that the report is about, and what was left out: columns folder, reason."""
-    unknown = sorted(set(labs) - {name[:2] for name in LABS})
-    if unknown:
-        raise RequestError(f"There is no lab {unknown[0]!r}: give numbers from 01 to {max(LABS)[:2]}.")
+    trained = {name[:2] for name in LABS if name not in READERS}
+    if unknown := sorted(set(labs) - trained):
+        raise RequestError(f"There is no lab {unknown[0]!r} that trains: give numbers from 01 to {max(trained)}.")
     where = str(runs_root(root)) if not folders else ", ".join(map(str, folders))
     runs, left_out = known(*(open_runs(folders) if folders else find_runs(runs_root(root))))
     if labs:

@@ -161,11 +161,12 @@ def effects_part(runs: Runs, out: Path) -> str:
         draw(run_plots.plot_effects, effects, out, "effects", mark_of_runs(compared))
         caption = "Change of the test score against the recipe closest to its experiment, with 95 % interval."
         parts.append(md.figure("effects.png", caption, said, "effects"))
-        shown = effects[["change", "against", "difference", "low", "high", "images", "seeds"]]
+        shown = effects[["change", "against", "difference", "low", "high", "over", "seeds"]]
         shown = shown.assign(lab=effects["notebook"].str[:2])[["lab", *shown.columns]]
         shown = shown.rename(columns={"difference": "points", "low": "from", "high": "to"})
         formats = dict.fromkeys(("points", "from", "to"), "points")
-        parts.append(md.table(shown, "Effects in points of the test score; paired bootstrap.", "effects", **formats))
+        caption = "Effects in points of the test score, with Student's interval over seeds or a bootstrap over images."
+        parts.append(md.table(shown, caption, "effects", **formats))
     return "\n".join(parts)
 
 
@@ -187,8 +188,7 @@ def problems(runs: Runs, left_out: pd.DataFrame) -> str:
     found = []
     for run in (run for run in runs if not run.is_rival):
         name, manifest = md.code(run.name), run.manifest
-        if len(manifest.sessions) > 1:
-            again = len(manifest.sessions) - 1
+        if again := sum(session.get("went_on", True) for session in manifest.sessions[1:]):
             found.append(f"{name} was interrupted and went on from its checkpoint {again} time{'s' * (again > 1)}.")
         asked = manifest.parameters.get("epochs")
         if isinstance(asked, int) and len(run.history) < asked:

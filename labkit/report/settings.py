@@ -1,5 +1,6 @@
 """What the student gives: ``report.yaml`` and paragraphs of their own. Made once as forms, never overwritten."""
 
+import hashlib
 import json
 import os
 import re
@@ -140,6 +141,8 @@ def take_picture(folder: Path, name: str, figures: Path) -> str:
     except RequestError as error:
         where = f"put it into {folder}, with at most {LARGEST_PICTURE:,} bytes, and give its name alone"
         raise RequestError(f"the picture {name} is not in {folder}: {where} ({error})") from None
-    taken = f"own-{re.sub(r'[^A-Za-z0-9.-]', '-', path.relative_to(folder.resolve()).as_posix())}"
-    write_atomic(figures / taken, path.read_bytes())
+    content, place = path.read_bytes(), path.relative_to(folder.resolve())
+    plain = re.sub(r"[^A-Za-z0-9-]", "-", place.with_suffix("").as_posix())
+    taken = f"own-{plain}-{hashlib.sha256(content).hexdigest()[:8]}{path.suffix}"  # 图一.png is not 图二.png
+    write_atomic(figures / taken, content)
     return f"figures/{taken}"

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from labkit.paths import PACKAGE
+from labkit.results.compare import one_a_seed
 from labkit.results.finished import NOT_LEARNED, FinishedRun, hardware
 from labkit.results.tables import verdict
 from labkit.results.words import name_of
@@ -70,9 +71,9 @@ def repeats(run: FinishedRun, notebook: str, experiment: str) -> bool:
 
 
 def _ours(runs: Sequence[FinishedRun], claim: Mapping[str, Any]) -> dict[str, Any]:
-    same = [run for run in runs if repeats(run, claim["notebook"], claim["experiment"])]
-    if other := claim.get("against"):
-        rivals = [run for run in runs if repeats(run, claim["notebook"], other)]
+    same = one_a_seed([run for run in runs if repeats(run, claim["notebook"], claim["experiment"])])
+    if claim["split"] == "gain":
+        rivals = [run for run in runs if repeats(run, claim["notebook"], claim["against"])]
         found = _gains(same, rivals, claim)
     else:
         found = [score for run in same if (score := claimed_score(run, claim))]
@@ -119,6 +120,8 @@ def claimed_score(run: FinishedRun, claim: Mapping[str, Any]) -> dict[str, float
     split, metric = claim["split"], claim["metric"]
     if split == "class":
         return _class_score(run, metric)
+    if split == "ratio":
+        return _speed_ratio(run, claim["experiment"], claim["against"])
     if split == "cost":
         return {"value": float(run.history["seconds"].sum() / 60)}
     if split == "train" or split.endswith(" curve"):
@@ -131,6 +134,17 @@ def claimed_score(run: FinishedRun, claim: Mapping[str, Any]) -> dict[str, float
         return None
     bounds = {"low": result.low, "high": result.high} if None not in (result.low, result.high) else {}
     return {"value": result.value, **bounds}
+
+
+def _speed_ratio(run: FinishedRun, name: str, other: str) -> dict[str, float] | None:
+    """How many times as many images a second one network reads at test as the one that was trained beside it."""
+    if not run.has_table("tables/costs"):
+        return None
+    table = run.table("tables/costs")
+    if not {"model", "test images/s"} <= set(table) or not {name, other} <= set(table["model"]):
+        return None
+    speed = table.drop_duplicates("model").set_index("model")["test images/s"]
+    return {"value": float(speed[name] / speed[other])}
 
 
 def _class_score(run: FinishedRun, name: str) -> dict[str, float] | None:

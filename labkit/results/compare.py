@@ -102,11 +102,11 @@ def over_seeds(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """
     rows, names = [], labels(runs)
     for asked, group in by_question(runs):
-        for same in by_recipe(group):
+        for same in map(one_a_seed, by_recipe(group)):
             scores = np.array([run.score.value for run in same])
             low, high, over = same[0].score.low, same[0].score.high, "test images"
             if len(scores) > 1:
-                low, high, over = *student(scores), "seeds"
+                low, high, over = *np.clip(student(scores), 0, 1), "seeds"  # scores are shares
             row = {"panel": asked, "label": names[same[0].name], "metric": same[0].metric, "n": len(scores)}
             row |= {"mean": scores.mean(), "sd": scores.std(ddof=1) if len(scores) > 1 else np.nan}
             rows.append(row | {"low": low, "high": high, "over": over})
@@ -116,12 +116,23 @@ def over_seeds(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 def by_recipe(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     """Runs of one question that differ in nothing but the seed, together.
 
-    What departs least from its experiment comes first; of equals, what was run most often.
+    What departs least from its experiment comes first; of equals, what was run most often, then what has most in
+    common with the others.
     """
     recipes: dict[str, list[FinishedRun]] = {}
     for run in runs:
         recipes.setdefault(json.dumps(run.recipe(), sort_keys=True), []).append(run)
-    return sorted(recipes.values(), key=lambda same: (len(same[0].manifest.changed), -len(same)))
+
+    def place(same: list[FinishedRun]) -> tuple[int, int, int]:
+        apart = sum(len(differing(same[0].recipe(), other[0].recipe())) for other in recipes.values())
+        return len(same[0].manifest.changed), -len(one_a_seed(same)), apart
+
+    return sorted(recipes.values(), key=place)
+
+
+def one_a_seed(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """One run of each seed: the same training once more, with other workers say, is no further evidence."""
+    return list({run.manifest.seed: run for run in runs}.values())
 
 
 def student(values: np.ndarray) -> tuple[float, float]:
@@ -129,7 +140,7 @@ def student(values: np.ndarray) -> tuple[float, float]:
     if len(values) < 3:
         return np.nan, np.nan
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return max(0.0, float(values.mean() - half)), min(1.0, float(values.mean() + half))  # scores are shares
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def per_image_scores(runs: Sequence[FinishedRun]) -> pd.Series:
@@ -141,28 +152,34 @@ def per_image_scores(runs: Sequence[FinishedRun]) -> pd.Series:
 def effect(runs: Sequence[FinishedRun], others: Sequence[FinishedRun]) -> dict[str, Any]:
     """How much better ``runs`` score than ``others`` on the same test images: difference and its 95 % interval.
 
-    Paired bootstrap over test images, each averaged over the seeds: it says what other images would have changed, and
-    nothing of other seeds. RequestError if the test images are not the same.
+    With three seeds or more in common the interval is Student's, of the mean of the seeds' differences. With fewer it
+    is a paired bootstrap over test images, each averaged over the seeds: what other images would have changed, and
+    nothing of other seeds. ``over`` says which. RequestError if the test images are not the same.
     """
     if len({question(run) for run in [*runs, *others]}) != 1:
         names = f"{runs[0].name} and {others[0].name}"
         raise RequestError(f"{names} were scored on different test images or targets: they cannot be compared.")
     a, b = per_image_scores(runs).align(per_image_scores(others), join="inner")
     gap = (a - b).to_numpy()
-    low, high = bootstrap(gap)
-    return {"difference": float(gap.mean()), "low": low, "high": high, "images": len(gap)}
+    ours, theirs = ({run.manifest.seed: run.score.value for run in group} for group in (runs, others))
+    gains = np.array([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
+    difference, (low, high), over = float(gap.mean()), bootstrap(gap), f"{len(gap):,} test images"
+    if len(gains) >= 3:
+        difference, (low, high), over = float(gains.mean()), student(gains), f"{len(gains)} seeds"
+    return {"difference": difference, "low": low, "high": high, "over": over, "images": len(gap)}
 
 
 def effects(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Every other recipe of a question against the first of ``by_recipe``: one row a recipe."""
     rows, names = [], labels(runs)
     for asked, group in by_question(runs):
-        base, *others = by_recipe(group)
+        base, *others = map(one_a_seed, by_recipe(group))
         for other in others:
             row = {"notebook": base[0].manifest.notebook, "question": asked, "metric": base[0].metric}
             row |= {"change": changed_words(base[0], other[0]), "against": names[base[0].name]}
             rows.append(row | effect(other, base) | {"seeds": f"{len(other)} / {len(base)}"})
-    columns = ["notebook", "question", "metric", "change", "against", "difference", "low", "high", "images", "seeds"]
+    columns = ["notebook", "question", "metric", "change", "against", "difference", "low", "high", "over"]
+    columns += ["images", "seeds"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -133,6 +133,7 @@ class Run(History):
         if self.before != "completed":
             session = {"started": timestamp(), "code": self.code["sha256"]}
             session |= {name: self.manifest[name] for name in ("device", "precision")}
+            session["went_on"] = self.goes_on()
             self.record(
                 code=self.code,
                 training_code=self.training_code,

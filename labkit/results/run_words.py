@@ -38,12 +38,17 @@ def inventory(runs: pd.DataFrame, left_out: pd.DataFrame) -> str:
 
 def cost(table: pd.DataFrame) -> str:
     """The table of costs: columns network, parameters, minutes."""
-    big, slow = table.loc[table["parameters"].idxmax()], table.loc[table["minutes"].idxmax()]
-    small = table.loc[table["parameters"].idxmin()]
+    slow, counted = table.loc[table["minutes"].idxmax()], table.dropna(subset="parameters").sort_values("parameters")
+    time = (
+        f"The longest training took {slow['minutes']:.1f} minutes ({slow['network']}, lab {slow['lab']}), all together "
+        f"{table['minutes'].sum():.1f}."
+    )
+    if not len(counted):  # runs of another version
+        return time
+    small, big = counted.iloc[0], counted.iloc[-1]
     return (
         f"The networks have {small['parameters']:,.0f} ({small['network']}) to {big['parameters']:,.0f} parameters "
-        f"({big['network']}). The longest training took {slow['minutes']:.1f} minutes ({slow['network']}, lab "
-        f"{slow['lab']}), all together {table['minutes'].sum():.1f}."
+        f"({big['network']}). {time}"
     )
 
 
@@ -73,13 +78,17 @@ def climbing(table: pd.DataFrame) -> str:
 def convergence(table: pd.DataFrame) -> str:
     """Pairs of networks trained side by side: which one reaches the lower of the two best scores first."""
     parts = []
-    for panel, pair in table.groupby("panel", sort=False):
+    for (panel, _), pair in table.groupby(["panel", "run"], sort=False):
+        if pair["label"].nunique() < 2:
+            continue
         best = pair.groupby("label", sort=False)["score"].max()
         goal = best.min()
         first = pair[pair["score"] >= goal].groupby("label", sort=False)[["epoch", "seconds"]].first()
         reached = [f"{name} in epoch {row.epoch:.0f} ({row.seconds:.0f} s)" for name, row in first.iterrows()]
         metric = pair["metric"].iloc[0]
         parts.append(f"{panel}: a validation {name_of(metric)} of {score(metric, goal)}, {', '.join(reached)}")
+    if not parts:
+        return "No two networks were trained side by side yet: `labkit run 03` does that."
     return f"The lower of the two best scores is reached so. {'; '.join(parts)}."
 
 
@@ -105,8 +114,8 @@ def seeds(groups: pd.DataFrame) -> str:
     widest = repeated.loc[repeated["sd"].idxmax()]
     return (
         f"{many(len(repeated), 'recipe')} with {FEW} seeds or more. Seeds move {widest['label']} most: a standard "
-        f"deviation of {100 * widest['sd']:.2f} points over {widest['n']} seeds. A difference smaller than that, "
-        f"between two single runs, is no finding."
+        f"deviation of {100 * widest['sd']:.2f} points over {widest['n']} seeds. Two single runs of it differ by up to "
+        f"{100 * 1.96 * 2**0.5 * widest['sd']:.2f} points by chance alone (1.96 · √2 as much): less is no finding."
     )
 
 
@@ -119,23 +128,28 @@ def effects(table: pd.DataFrame) -> str:
         )
     clear = table[(table["low"] > 0) | (table["high"] < 0)]
     best = table.loc[table["difference"].abs().idxmax()]
-    span = f"95 % interval {points(best['low'])} to {points(best['high'])}, {best['images']} images"
-    return (
-        f"Of {many(len(table), 'change')}, {len(clear)} moved the test score by more than other test images would. "
-        f"The largest is {best['change']} against {best['against']}: {points(best['difference'])} points ({span}). "
-        f"The intervals are over test images; where only one seed was run, another seed may move as much."
+    span = f"95 % interval {points(best['low'])} to {points(best['high'])}, over {best['over']}"
+    images = table["over"].str.endswith("images").sum()
+    text = (
+        f"Of {many(len(table), 'change')}, {len(clear)} moved the test score by more than its interval. The largest is "
+        f"{best['change']} against {best['against']}: {points(best['difference'])} points ({span})."
     )
+    if not images:
+        return text
+    which = "The intervals are" if images == len(table) else f"{images} of the intervals are"
+    return f"{text} {which} over test images, for want of {FEW} seeds in common: another seed may move as much."
 
 
 def imbalance(table: pd.DataFrame) -> str:
     """The table of ``run_tables.imbalance``: what a network gets that finds nothing."""
     row = table.loc[table["foreground"].idxmin()]
+    gain = row["pixel accuracy"] - row["nothing found"]
+    verdict = f"So pixel accuracy tells the two apart by {100 * gain:.1f} points, and Dice by {100 * row['Dice']:.1f}."
     return (
         f"In lab {row['lab']} {percent(row['foreground'])} of the test pixels are foreground. A network that finds "
         f"nothing at all has {percent(row['nothing found'])} pixel accuracy, and a Dice of 0 wherever there is "
         f"something to find; the trained one "
-        f"({row['network']}) has {percent(row['pixel accuracy'])} and {row['Dice']:.3f}. So pixel accuracy tells "
-        f"little here, and Dice does."
+        f"({row['network']}) has {percent(row['pixel accuracy'])} and {row['Dice']:.3f}. {verdict}"
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from labkit.data.loading import Split
 from labkit.paths import PACKAGE
 from labkit.results.compare import PAIRS
+from labkit.results.finished import NOT_LEARNED
 from labkit.training.loop import Recipe, rank
 from labkit.training.metrics import bootstrap, confusion_matrix, per_class, wilson
 
@@ -201,7 +202,7 @@ def other_question(params: Mapping[str, Any], recipe: Mapping[str, Any], metric:
 
 def recipe_words(params: Mapping[str, Any], experiment: str, recipe: Mapping[str, Any]) -> str:
     """``the report's``, or what is changed in it, or the name of another recipe."""
-    held_out = ("experiment", "source", "validation_share")  # ours: the reports held nothing out
+    held_out = ("experiment", "validation_share", *NOT_LEARNED)  # ours: the reports held nothing out
     changed = [
         f"{key} = {params[key]}" for key, value in recipe.items() if key not in held_out and params[key] != value
     ]

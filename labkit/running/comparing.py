@@ -37,11 +37,12 @@ def lines(paths: Sequence[Path], csv: Path | None = None) -> Iterator[str]:
         yield f"\n{asked}"
         yield _table(compare.runs_table(group))
     for row in compare.effects(runs).itertuples():
-        interval = f"95 % interval {100 * row.low:+.2f} to {100 * row.high:+.2f}, {row.images} images"
+        interval = f"95 % interval {100 * row.low:+.2f} to {100 * row.high:+.2f}, over {row.over}"
         yield f"\n{row.change} against {row.against}: {100 * row.difference:+.2f} points ({interval})"
-    if len(runs) == 2:
-        yield f"\n{compare.differences_words(*runs)}"
-        yield compare.differences(*runs).to_string(index=False)
+    asked_for = [run for run in runs if not run.is_rival]
+    if len(asked_for) == 2:
+        yield f"\n{compare.differences_words(*asked_for)}"
+        yield compare.differences(*asked_for).to_string(index=False)
     if csv:
         write_atomic(csv, compare.runs_table(runs).to_csv(index=False, lineterminator="\n"))
         yield f"\n{csv}"

@@ -53,6 +53,7 @@ def rule_cases() -> Cases:
         "one epoch too few": ([1.0, 1.2, 1.2], 1.1, 3),
         "a training that only began": ([1.0], 1.1, 5),
         "a first epoch that was the best": ([1.0, 1.2, 1.3, 1.4], 1.1, 3),
+        "a loss just at the factor": ([1.0, 2.0, 2.0, 2.0], 2.0, 3),
         "a bad start": ([2.0, 2.1, 2.2, 1.0], 1.1, 3),
     }
 

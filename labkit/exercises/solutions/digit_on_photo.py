@@ -146,7 +146,7 @@ def vote_cases() -> Cases:
     return {
         "pixels that disagree": (np.array([[12, 12, 12, 19], [18, 12, 7, 7], [19, 19, 18, 7]]),),
         "a large digit": (np.array([[3, 3, 3, 3], [3, 11, 11, 3], [14, 11, 3, 15]]),),
-        "one answer": (np.array([[16, 16], [16, 2]]),),
+        "one answer, the first class": (np.array([[10, 10], [10, 2]]),),
     }
 
 

@@ -240,7 +240,7 @@ small_livers = Question(
     "loss_and_small_livers",
     "Change and explain: which loss finds small livers?",
     "Write down which of `bce`, `dice` and `bce_dice` you expect to be best on the slices with the least liver. Then "
-    "run the notebook once with each (`loss` in the parameters cell, or `-e ablation_bce`, `-e ablation_dice`).\n\n"
+    "run the notebook once with each (`loss` in the parameters cell, or `-p loss bce`, `-p loss dice`).\n\n"
     "Compare the left side of *Is Dice lower for small livers?* and explain what you see by what each loss counts.",
     least=120,
 )

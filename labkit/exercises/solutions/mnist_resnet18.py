@@ -220,7 +220,7 @@ schedule = Question(
     "ten_times_the_rate",
     "Change and explain: a learning rate ten times higher",
     "Write down what you expect of the first epoch if `learning_rate` is ten times higher. Then change it in the "
-    "parameters cell, set `epochs = 2`, and run the notebook again.\n\n"
+    "parameters cell and run the notebook again.\n\n"
     "Say what happened to the loss of the first epoch, whether you had expected it, and why a schedule that begins "
     "small helps.",
     least=120,
