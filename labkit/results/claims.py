@@ -144,7 +144,7 @@ def _speed_ratio(run: FinishedRun, name: str, other: str) -> dict[str, float] | 
     if not {"model", "test images/s"} <= set(table) or not {name, other} <= set(table["model"]):
         return None
     speed = table.drop_duplicates("model").set_index("model")["test images/s"]
-    return {"value": float(speed[name] / speed[other])}
+    return {"value": float(speed[name] / speed[other])} if speed[other] > 0 else None
 
 
 def _class_score(run: FinishedRun, name: str) -> dict[str, float] | None:

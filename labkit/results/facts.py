@@ -14,10 +14,11 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, field_
 from labkit.errors import CONTROL, RequestError, one_line
 from labkit.untrusted import file_in, why
 
-TABLES = {"history": 2**23, "per_image": 2**25, "per_class": 2**17, "tables/parts": 2**16, "tables/reported": 2**17}
+TABLES = {"history": 2**23, "per_image": 2**25, "per_class": 2**17}  # bytes at the most
+TABLES |= {"tables/parts": 2**16, "tables/reported": 2**17, "tables/costs": 2**16}
 ASKED = ("epochs", "batch_size", "learning_rate", "weight_decay", "image_size")  # parameters that are numbers
 SHARES = ("accuracy", "low", "high", "precision", "recall", "f1", "dice", "iou", "foreground", "least", "most")
-NUMBERS = (*SHARES, "true_share", "sample", "images", "n", "reported", "ours")  # columns that hold no words
+NUMBERS = (*SHARES, "true_share", "sample", "images", "n", "reported", "ours", "test images/s")  # columns that hold no words
 
 
 def _plain(text: str) -> str:
