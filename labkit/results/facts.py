@@ -18,7 +18,7 @@ TABLES = {"history": 2**23, "per_image": 2**25, "per_class": 2**17}  # bytes at 
 TABLES |= {"tables/parts": 2**16, "tables/reported": 2**17, "tables/costs": 2**16}
 ASKED = ("epochs", "batch_size", "learning_rate", "weight_decay", "image_size")  # parameters that are numbers
 SHARES = ("accuracy", "low", "high", "precision", "recall", "f1", "dice", "iou", "foreground", "least", "most")
-NUMBERS = (*SHARES, "true_share", "sample", "images", "n", "reported", "ours", "test images/s")  # columns that hold no words
+NUMBERS = (*SHARES, "true_share", "sample", "images", "n", "reported", "ours", "test images/s")  # columns of numbers
 
 
 def _plain(text: str) -> str:
