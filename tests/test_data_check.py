@@ -14,8 +14,9 @@ from PIL import Image
 from segments import write_liver, write_pets
 from test_cifar10 import as_tree, write_batches
 
-from labkit.cli import app
+from labkit.cli import app, machine
 from labkit.data import cifar10
+from labkit.data.finders import FIND
 from labkit.data.samples import idx_bytes
 
 
@@ -282,3 +283,7 @@ def test_a_data_set_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     code, said = checked(tmp_path, "pets")
     assert code == 2
     assert said.startswith(f"labkit: There is no pets under {tmp_path}: give")
+
+
+def test_the_command_knows_every_data_set() -> None:
+    assert set(machine.DATA_SETS) == set(FIND)

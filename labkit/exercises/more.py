@@ -49,7 +49,7 @@ MORE = {
   than the spread?
 - **Seeing more of each photo.** Set `flip = True` and `crop = 4`. Which bar of *What limits the score* grows?
 - **One answer an image.** Train `image_classes` against `one_decoder`. Which of the bars moves, and does the mask get
-  worse?
+  worse? (Its encoder is another one, too: what can you say of the single answer alone?)
 - **A vote.** How many test photos would be right if their pixels voted? (`per_image.csv` holds the answer.)
 """,
     "06_analysis": """

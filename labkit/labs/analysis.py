@@ -14,6 +14,7 @@ from labkit.labs import LABS
 from labkit.labs.parameters import Parameters as AnyParameters
 from labkit.labs.parameters import text, whole
 from labkit.paths import runs_root
+from labkit.results.claims import unchanged
 from labkit.results.finished import READERS, FinishedRun, find_runs
 from labkit.results.tables import reported
 
@@ -129,11 +130,12 @@ def results(claims: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def missing(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """What is not there yet, and the command that makes it: labs, then experiments of the reports."""
-    done = {(run.manifest.notebook, run.manifest.experiment) for run in runs}
+    done = {(run.manifest.notebook, run.manifest.experiment) for run in runs if unchanged(run)}
+    tried = {run.manifest.notebook for run in runs}
     rows = []
     for notebook in (name for name in LABS if name not in READERS):
         number = notebook[:2]
-        if notebook not in {name for name, _ in done}:
+        if notebook not in tried:
             rows.append({"lab": number, "missing": "any run", "command": f"labkit run {number}"})
         for experiment in dict.fromkeys(reported(notebook)["experiment"]):
             if (notebook, experiment) not in done:

@@ -1,5 +1,6 @@
 """What lab 6 and the report ask of many runs: cost, curves, pairs, class imbalance; and two measurements of its own."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -66,21 +67,24 @@ def costs(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 def curves(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Validation score of each run by epoch and by seconds of training; panel is the question, by lab.
 
-    ``run`` is the same for two networks that were trained side by side. Of one training that was done twice, with other
-    workers say, the first is taken.
+    ``run`` is the same for two networks that were trained side by side. A training that was done again, with other
+    workers say, has a number in its label.
     """
-    parts, names = {}, compare.labels(runs)
+    parts, names, seen = [], compare.labels(runs), Counter()
     for run in runs:
+        label = f"{names[run.name]}, seed {run.manifest.seed}"
+        seen[panel(run), label] += 1
+        again = seen[panel(run), label]
         part = run.history[["epoch"]].assign(
             panel=panel(run),
-            label=f"{names[run.name]}, seed {run.manifest.seed}",
+            label=label + (f" ({again})" if again > 1 else ""),
             run="/".join(run.name.split("/")[:2]),
             metric=run.metric,
             score=run.history[f"val_{run.metric}"],
             seconds=run.history["seconds"].cumsum(),
         )
-        parts.setdefault((part["panel"].iloc[0], part["label"].iloc[0]), part)
-    return pd.concat(parts.values(), ignore_index=True)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def points(runs: Sequence[FinishedRun]) -> pd.DataFrame:

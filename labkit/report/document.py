@@ -33,7 +33,7 @@ def main_runs(runs: Runs) -> list[FinishedRun]:
     """
     own = [run for run in runs if not run.is_rival]
     recipes = (same for _, group in compare.by_question(own) for same in compare.by_recipe(group))
-    seeds = {run.name: len(same) for same in recipes for run in same}
+    seeds = {run.name: len(compare.one_a_seed(same)) for same in recipes for run in same}
 
     def rank(run: FinishedRun) -> tuple[Any, ...]:
         data, done = run.manifest.data, bool(attempted(run.manifest.notebook, run.folder))
@@ -188,7 +188,7 @@ def problems(runs: Runs, left_out: pd.DataFrame) -> str:
     found = []
     for run in (run for run in runs if not run.is_rival):
         name, manifest = md.code(run.name), run.manifest
-        if again := sum(session.get("went_on", True) for session in manifest.sessions[1:]):
+        if again := sum(bool(session.get("went_on", True)) for session in manifest.sessions[1:]):
             found.append(f"{name} was interrupted and went on from its checkpoint {again} time{'s' * (again > 1)}.")
         asked = manifest.parameters.get("epochs")
         if isinstance(asked, int) and len(run.history) < asked:

@@ -142,7 +142,7 @@ def take_picture(folder: Path, name: str, figures: Path) -> str:
         where = f"put it into {folder}, with at most {LARGEST_PICTURE:,} bytes, and give its name alone"
         raise RequestError(f"the picture {name} is not in {folder}: {where} ({error})") from None
     content, place = path.read_bytes(), path.relative_to(folder.resolve())
-    plain = re.sub(r"[^A-Za-z0-9-]", "-", place.with_suffix("").as_posix())
-    taken = f"own-{plain}-{hashlib.sha256(content).hexdigest()[:8]}{path.suffix}"  # 图一.png is not 图二.png
+    stem, suffix = (re.sub(r"[^A-Za-z0-9.-]", "-", part) for part in (place.with_suffix("").as_posix(), path.suffix))
+    taken = f"own-{stem}-{hashlib.sha256(content).hexdigest()[:8]}{suffix}"  # 图一.png is not 图二.png
     write_atomic(figures / taken, content)
     return f"figures/{taken}"

@@ -67,7 +67,12 @@ def repeats(run: FinishedRun, notebook: str, experiment: str) -> bool:
     """Whether a run is this experiment, unchanged, on the complete published data; a rival is not what was claimed."""
     manifest = run.manifest
     same = (manifest.notebook, manifest.experiment) == (notebook, experiment)
-    return same and not set(manifest.changed) - set(NOT_LEARNED) and not manifest.data.obstacle and not run.is_rival
+    return same and unchanged(run) and not manifest.data.obstacle and not run.is_rival
+
+
+def unchanged(run: FinishedRun) -> bool:
+    """Whether a run departs from its experiment in nothing that changes what is learned."""
+    return not set(run.manifest.changed) - set(NOT_LEARNED)
 
 
 def _ours(runs: Sequence[FinishedRun], claim: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,7 +126,7 @@ def claimed_score(run: FinishedRun, claim: Mapping[str, Any]) -> dict[str, float
     if split == "class":
         return _class_score(run, metric)
     if split == "ratio":
-        return _speed_ratio(run, claim["experiment"], claim["against"])
+        return _speed_ratio(run, claim["against"])
     if split == "cost":
         return {"value": float(run.history["seconds"].sum() / 60)}
     if split == "train" or split.endswith(" curve"):
@@ -136,15 +141,15 @@ def claimed_score(run: FinishedRun, claim: Mapping[str, Any]) -> dict[str, float
     return {"value": result.value, **bounds}
 
 
-def _speed_ratio(run: FinishedRun, name: str, other: str) -> dict[str, float] | None:
-    """How many times as many images a second one network reads at test as the one that was trained beside it."""
+def _speed_ratio(run: FinishedRun, other: str) -> dict[str, float] | None:
+    """How many times as many images a second a run's network reads at test as ``other``, its rival."""
     if not run.has_table("tables/costs"):
         return None
     table = run.table("tables/costs")
-    if not {"model", "test images/s"} <= set(table) or not {name, other} <= set(table["model"]):
+    if not {"model", "test images/s"} <= set(table) or not {run.model, other} <= set(table["model"]):
         return None
     speed = table.drop_duplicates("model").set_index("model")["test images/s"]
-    return {"value": float(speed[name] / speed[other])} if speed[other] > 0 else None
+    return {"value": float(speed[run.model] / speed[other])} if min(speed[run.model], speed[other]) > 0 else None
 
 
 def _class_score(run: FinishedRun, name: str) -> dict[str, float] | None:

@@ -131,8 +131,11 @@ def by_recipe(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
 
 
 def one_a_seed(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """One run of each seed: the same training once more, with other workers say, is no further evidence."""
-    return list({run.manifest.seed: run for run in runs}.values())
+    """The first run of each seed: the same training once more, with other workers say, is no further evidence."""
+    found: dict[int, FinishedRun] = {}
+    for run in runs:
+        found.setdefault(run.manifest.seed, run)
+    return list(found.values())
 
 
 def student(values: np.ndarray) -> tuple[float, float]:

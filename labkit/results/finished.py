@@ -158,7 +158,7 @@ def _read(name: str, folder: Path, manifest: Manifest) -> FinishedRun:
     run = FinishedRun(name, folder, manifest, results, history, images)
     check_history(folder / "history.csv", history, run.metric)
     check_images(folder / "per_image.csv", images, run.score_column)
-    for table in ("per_class", "tables/parts", "tables/reported"):
+    for table in ("per_class", "tables/parts", "tables/reported", "tables/costs"):
         if run.has_table(table):
             run.table(table)
     return run

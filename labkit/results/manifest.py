@@ -40,6 +40,15 @@ def written_manifest(folder: Path) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) else {}
 
 
+def read_results(folder: Path) -> dict[str, Any]:
+    """``results.json`` of a run folder; ``{}`` if there is none or it cannot be read."""
+    try:
+        results = read_json(file_in(folder, "results.json"))
+    except RequestError:
+        return {}
+    return results if isinstance(results, dict) else {}
+
+
 def kernel_of(folder: Path, token: str) -> int:
     """The process of the run's kernel; 0 if it has not got so far, or if the folder is no longer ours."""
     manifest = written_manifest(folder)

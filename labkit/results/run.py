@@ -23,7 +23,7 @@ from labkit.errors import RequestError
 from labkit.files import remove_unfinished, write_atomic, write_csv, write_json
 from labkit.results.locks import lock
 from labkit.results.machine import code_version, environment, training_code
-from labkit.results.manifest import FINISHED, RESERVE, TOKEN, status_after, timestamp, written_manifest
+from labkit.results.manifest import FINISHED, RESERVE, TOKEN, read_results, status_after, timestamp, written_manifest
 from labkit.training.resume import Observer, can_go_on, differences
 from labkit.untrusted import why
 
@@ -98,6 +98,8 @@ class Run(History):
         if fresh or _lost_its_training(folder, before):
             _empty(folder)
             before = {}
+        elif before.get("status") == "completed" and not read_results(folder):
+            before["status"] = "failed"  # the training is there still; what follows it is done again
         self.before = before.get("status", "")
         self.code, self.training_code = code_version(facts["notebook"]), training_code(facts["notebook"])
         self.same_code = before.get("code", {}).get("sha256") in (None, self.code["sha256"])
@@ -226,10 +228,9 @@ class Run(History):
 
 
 def _lost_its_training(folder: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether a run that calls itself complete has had its checkpoint or its results deleted since."""
-    trained, results = (folder / "history.csv").exists(), (folder / "results.json").exists()
-    lost = trained and not can_go_on(folder / "checkpoints")
-    return manifest.get("status") == "completed" and (lost or not results)
+    """Whether a run that calls itself complete has had its checkpoint deleted since."""
+    trained = (folder / "history.csv").exists()
+    return manifest.get("status") == "completed" and trained and not can_go_on(folder / "checkpoints")
 
 
 def _empty(folder: Path) -> None:

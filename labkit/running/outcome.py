@@ -1,12 +1,11 @@
 """How a run ended, and what is said of it."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labkit.results.machine import code_version
-from labkit.results.manifest import read_manifest
+from labkit.results.manifest import read_manifest, read_results
 from labkit.results.words import test_score
 from labkit.running.request import Request
 
@@ -43,11 +42,7 @@ class Outcome:
 
     def results(self) -> dict[str, Any]:
         """``results.json``; ``{}`` if the run did not get so far."""
-        try:
-            found = json.loads((self.folder / "results.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_results(self.folder)
 
 
 def complete_already(request: Request, fresh: bool = False) -> Outcome | None:
