@@ -18,7 +18,8 @@ HEADING = "## Exercises"
 INTRODUCTION = f"""{HEADING}
 
 Fill in a cell and run it: `check` says whether it is right, and where to look if it is not. Cells left as they are do
-no harm. Import what you need in the cell. `labkit check NOTEBOOK` lists how far you are; save the notebook first."""
+no harm. A guess is judged when the notebook has run to its end. Import what you need in the cell. `labkit check
+NOTEBOOK` lists how far you are; save the notebook first."""
 OPEN = """from labkit.exercises.checker import Checker
 
 check = Checker(run)"""

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from labkit.training.losses import pixel_cross_entropy
-from labkit.training.metrics import COUNTS, OVERLAPS, bootstrap
+from labkit.training.metrics import COUNTS, FEW_IMAGES, OVERLAPS, bootstrap
 
 OVER = {  # what "mean over test images" leaves unsaid
     "precision": " with a predicted pixel",
@@ -60,10 +60,10 @@ def mask_shares(data: Any) -> pd.DataFrame:
 
 
 def by_group(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean test Dice and IoU of each patient or breed, with a 95 % bootstrap interval of the Dice."""
+    """Mean test Dice and IoU of each patient or breed, with a 95 % bootstrap interval of the Dice, if it has enough."""
     rows = []
     for name, part in table.groupby("group"):
-        low, high = bootstrap(part["dice"].to_numpy())
+        low, high = bootstrap(part["dice"].to_numpy()) if len(part) >= FEW_IMAGES else (np.nan, np.nan)
         scores = {"dice": part["dice"].mean(), "low": low, "high": high, "iou": part["iou"].mean()}
         rows.append({"group": name, "n": len(part), **scores})
     return pd.DataFrame(rows)

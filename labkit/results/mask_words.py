@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.results.words import signed
-from labkit.training.metrics import bootstrap
+from labkit.training.metrics import FEW_IMAGES, bootstrap
 
 
 def shares(shares: pd.DataFrame) -> str:
@@ -29,8 +29,8 @@ def results(table: pd.DataFrame, results: Mapping[str, Mapping[str, Any]], trivi
     policy = "No true mask is empty."
     if empty.any():
         policy = (
-            f"{int(empty.sum())} of the {len(table)} true masks are empty: left empty, as {left_alone or 'none'} of "
-            f"them {'was' if left_alone < 2 else 'were'}, one counts as Dice 1, else as 0."
+            f"{int(empty.sum())} of the {len(table)} true masks are empty. Such an image has a Dice of 1 if the "
+            f"network marks nothing in it ({left_alone or 'none'} of them), and of 0 if it marks anything."
         )
     return (
         f"**Dice {mean['value']:.4f}** as the mean over {mean['n']} test images (95 % interval {mean['low']:.4f} to "
@@ -109,8 +109,8 @@ def errors(table: pd.DataFrame) -> str:
         more = "more is missed than false" if missed > false else "more is false than missed"
     apart = table["hausdorff95"].dropna()
     known = (
-        f" The outlines are {apart.median():.1f} pixels apart (median 95 % Hausdorff distance of the {len(apart)} "
-        f"images with a true and a predicted outline)."
+        f" In half of the {len(apart)} images with a true and a predicted outline, 95 % of the points of each lie "
+        f"within {apart.median():.1f} pixels of the other (the median of the 95 % Hausdorff distance)."
         if len(apart)
         else ""
     )
@@ -144,6 +144,8 @@ def rivals(names: tuple[str, str], scores: tuple[pd.DataFrame, pd.DataFrame]) ->
     difference = (ours - theirs).to_numpy()
     low, high = bootstrap(difference)
     told = "chance alone could explain it" if low <= 0 <= high else "more than chance between these two trainings"
+    if len(difference) < FEW_IMAGES:
+        told = "too few images to tell"
     return (
         f"{names[0]} has a mean test Dice of {ours.mean():.4f}, {names[1]} of {theirs.mean():.4f}: a difference of "
         f"**{signed(difference.mean(), 4)}** (95 % interval over {len(difference)} paired images "

@@ -1,6 +1,7 @@
 """What tables and figures of many runs say, in sentences made from their numbers."""
 
 import pandas as pd
+from scipy import stats
 
 from labkit.results.words import name_of, percent, score, signed
 
@@ -70,7 +71,8 @@ def climbing(table: pd.DataFrame) -> str:
     groups = table.groupby(["panel", "label"], sort=False)
     trainings = [(panel.split(":")[0], label, run) for (panel, label), run in groups]
     late = [f"{lab} {label}" for lab, label, run in trainings if run["score"].argmax() == len(run) - 1]
-    said = f"Best in the last epoch, so more epochs might be better: {some(late)}." if late else ""
+    why = "At a constant rate more epochs might be better; after one cycle, which ends near 0, that is as it should be."
+    said = f"Best in the last epoch: {some(late)}. {why}" if late else ""
     count = many(len(trainings), "training")
     return f"{len(trainings) - len(late)} of {count} were best before their last epoch. {said}".strip()
 
@@ -112,10 +114,12 @@ def seeds(groups: pd.DataFrame) -> str:
             f"of another seed: `labkit run 02 -p seed 1`, then 2, is the cheapest way to change that."
         )
     widest = repeated.loc[repeated["sd"].idxmax()]
+    apart = stats.t.ppf(0.975, widest["n"] - 1) * 2**0.5 * widest["sd"]
     return (
         f"{many(len(repeated), 'recipe')} with {FEW} seeds or more. Seeds move {widest['label']} most: a standard "
-        f"deviation of {100 * widest['sd']:.2f} points over {widest['n']} seeds. Two single runs of it differ by up to "
-        f"{100 * 1.96 * 2**0.5 * widest['sd']:.2f} points by chance alone (1.96 · √2 as much): less is no finding."
+        f"deviation of {100 * widest['sd']:.2f} points over {widest['n']} seeds. Two single runs of it may differ by "
+        f"{100 * apart:.2f} points by chance alone (Student's t for {widest['n']} seeds, times √2, as much): less is "
+        f"no finding."
     )
 
 
@@ -144,7 +148,7 @@ def imbalance(table: pd.DataFrame) -> str:
     """The table of ``run_tables.imbalance``: what a network gets that finds nothing."""
     row = table.loc[table["foreground"].idxmin()]
     gain = row["pixel accuracy"] - row["nothing found"]
-    verdict = f"So pixel accuracy tells the two apart by {100 * gain:.1f} points, and Dice by {100 * row['Dice']:.1f}."
+    verdict = f"So pixel accuracy tells the two apart by {points(gain)} points, Dice by all that there is to find."
     return (
         f"In lab {row['lab']} {percent(row['foreground'])} of the test pixels are foreground. A network that finds "
         f"nothing at all has {percent(row['nothing found'])} pixel accuracy, and a Dice of 0 wherever there is "

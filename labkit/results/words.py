@@ -56,14 +56,15 @@ def class_counts(counts: pd.DataFrame) -> str:
 def learning_rate(rates: pd.DataFrame) -> str:
     """The table of ``tables.planned_rates``."""
     top, first, last = rates.loc[rates["learning_rate"].idxmax()], rates.iloc[0], rates.iloc[-1]
+    epochs = int(last["epoch"]) + 1  # the last step begins within the last epoch
     if rates["learning_rate"].nunique() == 1:
-        return f"The learning rate stays at {top['learning_rate']:.2g} for {last['epoch']:.0f} epochs."
+        return f"The learning rate stays at {top['learning_rate']:.2g} for {epochs} epoch{'s' * (epochs > 1)}."
     if top["epoch"] == first["epoch"]:
         fall = f"starts at {first['learning_rate']:.2g}, where it is highest,"
     else:
         fall = f"starts at {first['learning_rate']:.2g}, is highest with {top['learning_rate']:.2g} "
         fall += f"at {top['epoch']:.1f} epochs,"
-    return f"The learning rate {fall} and ends at {last['learning_rate']:.2g} after {last['epoch']:.0f}."
+    return f"The learning rate {fall} and ends at {last['learning_rate']:.2g} after {epochs}."
 
 
 def history(table: pd.DataFrame, metric: str, chosen: int) -> str:

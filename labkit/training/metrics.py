@@ -38,6 +38,9 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return (centre - half if right > 0 else 0.0), (centre + half if right < n else 1.0)
 
 
+FEW_IMAGES = 6  # below which a bootstrap knows too few values to say anything
+
+
 def bootstrap(
     values: np.ndarray, statistic: Callable[[np.ndarray], float] = np.mean, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:

@@ -96,8 +96,8 @@ early_stopping = Written(
             lambda losses, factor, epochs: in_a_row(above_minimum(losses, factor), epochs + 1),
         ),
         "first_loss": Mistake(
-            "You compare with the first loss instead of the lowest: then a training that has improved at all is never "
-            "stopped.",
+            "You compare with the first loss instead of the lowest: then the loss must climb above where it began "
+            "before anything stops.",
             lambda losses, factor, epochs: in_a_row([loss > factor * losses[0] for loss in losses], epochs),
         ),
         "last_window": Mistake(

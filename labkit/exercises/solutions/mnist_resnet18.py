@@ -109,7 +109,8 @@ entropy = Written(
             lambda logits, labels: F.cross_entropy(logits.softmax(1), labels),
         ),
         "no_softmax": Mistake(
-            "No softmax is taken: logits are not yet logarithms of probabilities, for they do not add up to one.",
+            "No softmax is taken: logits are not yet logarithms of probabilities, for their exponentials do not add up "
+            "to one.",
             lambda logits, labels: F.nll_loss(logits, labels),
         ),
         "softmax_over_batch": Mistake(

@@ -39,7 +39,7 @@ trimap_mask = Written(
     "Write the mask of a trimap",
     "Every photo has a trimap: 1 = pet, 2 = background, 3 = border, the band where nobody was sure. Make of it the "
     "mask that this lab trains on, pet and border together: 1 for foreground, 0 for the rest.\n\n"
-    "One comparison is enough. Which one leaves no room for a value that does not exist yet?",
+    "One comparison is enough: which of the three values is not foreground?",
     solution=pet_mask,
     cases=lambda: {
         "a pet with a border": (a_trimap(),),
