@@ -6,6 +6,7 @@ different questions never stand in one column.
 
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -123,9 +124,11 @@ def by_recipe(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     for run in runs:
         recipes.setdefault(json.dumps(run.recipe(), sort_keys=True), []).append(run)
 
+    shared = Counter((name, repr(value)) for same in recipes.values() for name, value in same[0].recipe().items())
+
     def place(same: list[FinishedRun]) -> tuple[int, int, int]:
-        apart = sum(len(differing(same[0].recipe(), other[0].recipe())) for other in recipes.values())
-        return len(same[0].manifest.changed), -len(one_a_seed(same)), apart
+        in_common = sum(shared[name, repr(value)] for name, value in same[0].recipe().items())
+        return len(same[0].manifest.changed), -len(one_a_seed(same)), -in_common
 
     return sorted(recipes.values(), key=place)
 

@@ -33,20 +33,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def written_manifest(folder: Path) -> dict[str, Any]:
     """The manifest as it was written, though the process may be dead that wrote it; ``{}`` if it cannot be read."""
-    try:
-        manifest = read_json(file_in(folder, "manifest.json"))
-    except RequestError:
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
+    return _facts(folder, "manifest.json")
 
 
 def read_results(folder: Path) -> dict[str, Any]:
     """``results.json`` of a run folder; ``{}`` if there is none or it cannot be read."""
+    return _facts(folder, "results.json")
+
+
+def _facts(folder: Path, name: str) -> dict[str, Any]:
     try:
-        results = read_json(file_in(folder, "results.json"))
+        facts = read_json(file_in(folder, name))
     except RequestError:
         return {}
-    return results if isinstance(results, dict) else {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def kernel_of(folder: Path, token: str) -> int:
