@@ -9,7 +9,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib.util import find_spec
 
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 
 from labkit.training.loop import train_epoch
+from labkit.training.memory import freed_memory_kept
 from labkit.training.resume import State
 
 Measure = Callable[[], float]
@@ -66,17 +67,18 @@ def reports(case: Case) -> Measure:
     return measure
 
 
-def labkit(case: Case) -> Measure:
-    """labkit's loop and input pipeline, as its notebooks use them."""
+def labkit(case: Case, memory: Callable[[], AbstractContextManager] = freed_memory_kept) -> Measure:
+    """labkit's loop and input pipeline, as its notebooks use them; ``memory`` says what becomes of freed memory."""
     model, batches = case.build(), case.batches()
     recipe = case.recipe(model)
     model.to(recipe.precision.device, memory_format=torch.channels_last)
     scaler = recipe.precision.scaler()
 
     def measure() -> float:
-        began = time.perf_counter()
-        train_epoch(model, batches, recipe, State(), scaler)
-        return len(case.pixels) / (time.perf_counter() - began)
+        with memory():
+            began = time.perf_counter()
+            train_epoch(model, batches, recipe, State(), scaler)
+            return len(case.pixels) / (time.perf_counter() - began)
 
     return measure
 

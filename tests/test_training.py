@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import os
+import platform
 import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import save
@@ -17,6 +19,7 @@ from labkit.labs import mnist_resnet18 as lab
 from labkit.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from labkit.training.loop import evaluate, fit, predict
 from labkit.training.losses import cross_entropy
+from labkit.training.memory import freed_memory_kept
 from labkit.training.metrics import accuracy
 from labkit.training.precision import choose_device, choose_precision
 from labkit.training.progress import Progress, clock
@@ -171,6 +174,20 @@ def test_float16_and_float32_train_too(tiny: lab.Parameters, tmp_path: Path) -> 
     for precision in ("float16", "float32"):
         history, _ = train(tiny, tmp_path / precision, precision=precision, epochs=1)
         assert np.isfinite(history[0]["train_loss"])
+
+
+def test_freed_memory_stays_for_the_next_step_and_goes_when_the_training_is_over() -> None:
+    def resident() -> int:
+        return psutil.Process().memory_info().rss
+
+    size = 256 * 2**20
+    before = resident()
+    with freed_memory_kept():
+        torch.ones(size, dtype=torch.uint8)
+        within = resident()
+    keeps = platform.libc_ver()[0] == "glibc"
+    assert (within - before > size / 2) == keeps
+    assert resident() - before < size / 2
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -21,7 +21,7 @@ from labkit.draws import step_seed
 from labkit.errors import TrainingError
 from labkit.training.checkpoint import DamagedError, load_checkpoint, save_checkpoint
 from labkit.training.interrupt import NEVER, Interrupt, StoppedBetweenSteps, deferred_interrupt, stopped_in_order
-from labkit.training.memory import TOO_SMALL, is_out_of_memory, reason
+from labkit.training.memory import TOO_SMALL, freed_memory_kept, is_out_of_memory, reason
 from labkit.training.optim import Schedule
 from labkit.training.precision import Precision
 from labkit.training.resume import Autosave, Checkpoints, Observer, State
@@ -75,7 +75,7 @@ def fit(
     observers = [*observers, Autosave(save_last)]
     for observer in observers:
         observer.on_begin(state, len(train))
-    with deferred_interrupt() as interrupt, killed_workers_named(train.workers):
+    with deferred_interrupt() as interrupt, killed_workers_named(train.workers), freed_memory_kept():
         try:
             keep_if_best(best, model, state, recipe.metric_name)  # an earlier session may have ended just before this
             while state.epoch < recipe.epochs and not recipe.stop_early(state.history):
