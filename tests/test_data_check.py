@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import run
 from conftest import write_idx
 from PIL import Image
 from segments import write_liver, write_pets
 from test_cifar10 import as_tree, write_batches
 
-from labkit.cli import app, machine
+from labkit.cli import machine
 from labkit.data import cifar10
 from labkit.data.finders import FIND
 from labkit.data.samples import idx_bytes
@@ -22,9 +22,8 @@ from labkit.data.samples import idx_bytes
 
 def checked(root: Path, *words: str) -> tuple[int, str]:
     """Exit code and words of ``labkit data check``."""
-    ran = CliRunner().invoke(app, ["data", "check", "--data", str(root), *words])
-    assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exception
-    return ran.exit_code, ran.output
+    ran = run("data", "check", "--data", root, *words)
+    return ran.returncode, ran.stdout + ran.stderr
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+from commands import labkit, run, run_alone, under_way, wait_for
 from conftest import write_idx
 from test_data import published
-from test_notebooks import labkit, under_way, wait_for
 
 from labkit.data.mnist import LAYOUT
 from labkit.data.samples import textures
@@ -27,10 +27,6 @@ from labkit.training.checkpoint import read_checkpoint
 
 WORDS = ["04", "-p", "source", "sample", "-p", "limit", "120", "-p", "batch_size", "16", "-p", "blocks", "2"]
 LONG = [*WORDS, "-p", "epochs", "300"]
-
-
-def run(*words: str | Path) -> subprocess.CompletedProcess:
-    return subprocess.run(labkit("run", *words), capture_output=True, text=True, timeout=300, check=False)
 
 
 def folder_of(out: Path) -> Path:
@@ -109,7 +105,7 @@ def test_changed_code_is_named_and_needs_to_be_allowed(started: tuple) -> None:
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     manifest["training_code"] |= {"labkit/training/loop.py": "another", "torch": "1.0"}
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
-    refused = run(*LONG, "--out", folder.parents[1])
+    refused = run("run", *LONG, "--out", folder.parents[1])
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert "since then torch, labkit/training/loop.py changed: go on all the same with anyway = True (--anyway)" in line
@@ -125,7 +121,7 @@ def test_changed_code_is_named_and_needs_to_be_allowed(started: tuple) -> None:
 def test_a_run_on_a_disk_that_fills_says_so_and_goes_on_when_there_is_room(small_disk: Path) -> None:
     for size in ("256k", "2m", "3m", "64m"):
         subprocess.run(["mount", "-o", f"remount,size={size}", str(small_disk)], check=True)
-        finished = run(*WORDS, "-p", "epochs", "2", "--out", small_disk)
+        finished = run("run", *WORDS, "-p", "epochs", "2", "--out", small_disk)
         for path in [*small_disk.rglob("*.json"), *small_disk.rglob("*.ipynb")]:
             json.loads(path.read_text("utf-8"))
         for path in small_disk.rglob("*.safetensors"):
@@ -145,10 +141,7 @@ def test_data_that_cannot_be_written_beside_are_read_all_the_same(small_disk: Pa
     shutil.copytree(textures(tmp_path) / "cifar10", small_disk / "cifar10")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     words = ["-p", "source", "official", "-p", "epochs", "1", "--data", small_disk, "--out", tmp_path / "runs"]
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    finished = subprocess.run(
-        labkit("run", *WORDS, *words), env=environment, capture_output=True, text=True, check=False
-    )
+    finished = run_alone("run", *WORDS, *words, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert finished.returncode == 0, finished.stderr
     assert "images in the CIFAR-10 layout" in finished.stdout
 

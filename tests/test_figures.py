@@ -10,11 +10,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import commands
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 from colour import apart_for_deuteranopes, apart_in_grey, lab
 from examples import EXAMPLES
 from matplotlib.axes import Axes
@@ -26,7 +26,6 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from labkit.cli import app
 from labkit.errors import RequestError
 from labkit.results import figures, picture_tables
 from labkit.results.figures import PLOTS, Drawing
@@ -334,8 +333,8 @@ def test_large_pictures_are_made_smaller_and_masks_keep_two_values() -> None:
 
 
 def command(*words: object) -> tuple[int, str]:
-    said = CliRunner().invoke(app, ["figure", *map(str, words)])
-    return said.exit_code, said.output
+    said = commands.run("figure", *words)
+    return said.returncode, said.stdout + said.stderr
 
 
 def test_the_command_writes_figures_here_and_says_where(

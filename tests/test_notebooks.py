@@ -7,15 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from commands import environment, labkit, options, run, run_alone, under_way, wait_for
 from conftest import DEFAULTS, NOTEBOOK, TINY, check_exercises, check_figures, check_no_widgets, write_idx
 from filelock import FileLock
 from jupyter_client.manager import start_new_kernel
@@ -26,45 +23,14 @@ from labkit.results.manifest import read_manifest
 from labkit.training.checkpoint import read_checkpoint
 from labkit.training.loop import fit
 
-SMALL = [word for name, value in TINY.items() for word in ("-p", name, str(value))]
+SMALL = options(TINY)
 SLOW = [*SMALL, "-p", "epochs", "500"]  # would train for many minutes
-
-
-def environment(runs: Path, data: Path) -> dict[str, str]:
-    return os.environ | {"LABKIT_RUNS": str(runs), "LABKIT_DATA": str(data)}
-
-
-def labkit(*words: str | Path) -> list[str]:
-    return [sys.executable, "-c", "from labkit.cli import app; app()", *map(str, words)]
-
-
-def run(*words: str | Path, timeout: float = 300, **options: object) -> subprocess.CompletedProcess:
-    return subprocess.run(labkit(*words), capture_output=True, text=True, timeout=timeout, check=False, **options)
-
-
-@contextmanager
-def under_way(*words: str | Path) -> Iterator[subprocess.Popen]:
-    """A command under way, which does not outlive the test, whatever becomes of that."""
-    process = subprocess.Popen(labkit(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def only_run(out: Path) -> Path:
     """The one run folder under ``out``."""
     (folder,) = (path for path in (out / NOTEBOOK.stem).iterdir() if path.is_dir())
     return folder
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 400) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-    return found
 
 
 def training_has_begun(out: Path) -> bool:
@@ -77,7 +43,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
     """A run folder made by labkit run on the sample, and what the command printed."""
     out = tmp_path_factory.mktemp("runs with a space")
     data = tmp_path_factory.mktemp("data")
-    finished = run("run", "01", *SMALL, "--data", data, "--out", out, "-p", "tensorboard", "true")
+    finished = run_alone("run", "01", *SMALL, "--data", data, "--out", out, "-p", "tensorboard", "true")
     return only_run(out), finished
 
 
@@ -285,22 +251,9 @@ def test_other_data_in_the_same_format_train_and_are_never_called_mnist(tmp_path
 
 
 def test_a_cell_that_fails_is_in_the_manifest(tmp_path: Path) -> None:
-    words = [
-        *SMALL,
-        "-p",
-        "learning_rate",
-        "10",
-        "-p",
-        "optimiser",
-        "sgd",
-        "-p",
-        "schedule",
-        "constant",
-        "-p",
-        "epochs",
-        "40",
-    ]
-    finished = run("run", "01", *words, "-p", "precision", "float32", "-p", "source", "sample", "--out", tmp_path)
+    rate = {"learning_rate": 10, "optimiser": "sgd", "schedule": "constant", "epochs": 40, "precision": "float32"}
+    words = [*SMALL, *options(rate)]
+    finished = run("run", "01", *words, "-p", "source", "sample", "--out", tmp_path)
     folder = only_run(tmp_path)
     manifest = read_manifest(folder)
     assert finished.returncode == 1
@@ -367,7 +320,7 @@ def test_of_two_that_start_at_once_one_is_refused_and_the_other_unharmed(tmp_pat
 def test_an_odd_place_is_a_place_and_a_relative_one_is_meant_from_where_one_stands(tmp_path: Path) -> None:
     write_idx(tmp_path / "mine", classes=10)
     words = ["run", "01", *SMALL, "-p", "epochs", "1", "--out", "läufe {x} 'y' 中文"]
-    finished = run(*words, cwd=tmp_path, env=os.environ | {"LABKIT_DATA": "mine"})
+    finished = run_alone(*words, cwd=tmp_path, env=os.environ | {"LABKIT_DATA": "mine"})
     assert finished.returncode == 0, finished.stderr
     assert "data in the MNIST layout" in finished.stdout
     assert (only_run(tmp_path / "läufe {x} 'y' 中文") / "notebook.ipynb").exists()

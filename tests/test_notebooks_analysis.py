@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pdfua
 import pytest
+from commands import environment, options, run
 from conftest import TINY, check_exercises, check_figures, check_no_widgets
-from test_notebooks import environment, run
 
 from labkit.paths import project_root
 from labkit.results.manifest import read_manifest
 
-QUICK = [word for name, value in (TINY | {"epochs": 1}).items() for word in ("-p", name, str(value))]
+QUICK = options(TINY | {"epochs": 1})
 
 
 @pytest.fixture(scope="module")

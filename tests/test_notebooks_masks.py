@@ -9,20 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import environment, options, run
 from conftest import check_exercises, check_figures, check_no_widgets
 from PIL import Image
 from segments import LIVER_NOTEBOOK, PETS_NOTEBOOK, TINY_LIVER, TINY_PETS, write_liver, write_pets
 
 from labkit.results.manifest import read_manifest
-
-
-def options(values: dict[str, object]) -> list[str]:
-    return [word for name, value in values.items() for word in ("-p", name, str(value))]
-
-
-def labkit(*words: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from labkit.cli import app; app()", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def only_run(out: Path, stem: str) -> Path:
@@ -35,7 +27,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A run on the sample, and what the command printed."""
     number, out = request.param, tmp_path_factory.mktemp("runs")
     small = {"02": TINY_LIVER | {"limit": 20}, "03": TINY_PETS}[number] | {"tensorboard": "true"}
-    finished = labkit("run", number, *options(small), "--data", tmp_path_factory.mktemp("data"), "--out", out)
+    finished = run("run", number, *options(small), "--data", tmp_path_factory.mktemp("data"), "--out", out)
     assert finished.returncode == 0, finished.stderr
     stem = {"02": LIVER_NOTEBOOK.stem, "03": PETS_NOTEBOOK.stem}[number]
     return number, only_run(out, stem), finished.stdout
@@ -120,7 +112,7 @@ def test_the_rival_has_a_history_of_its_own(done: tuple[str, Path, str]) -> None
 
 def test_the_run_can_be_used_on_an_image(done: tuple[str, Path, str], tmp_path: Path) -> None:
     Image.fromarray(np.zeros((50, 31, 3), np.uint8)).save(tmp_path / "a.png")
-    finished = labkit("predict", "--run", done[1], "--image", tmp_path / "a.png", "--output", tmp_path / "mask.png")
+    finished = run("predict", "--run", done[1], "--image", tmp_path / "a.png", "--output", tmp_path / "mask.png")
     assert finished.returncode == 0, finished.stderr
     assert Image.open(tmp_path / "mask.png").size == (31, 50)
 
@@ -131,7 +123,7 @@ def test_plain_papermill_runs_the_liver_lab_on_files_of_ones_own(tmp_path: Path)
     finished = subprocess.run(
         [*command, *options(TINY_LIVER | {"epochs": 1, "validation_volume": 0})],
         cwd="/",
-        env=os.environ | {"LABKIT_RUNS": str(tmp_path / "runs"), "LABKIT_DATA": str(root)},
+        env=environment(tmp_path / "runs", root),
         capture_output=True,
         text=True,
         check=False,
@@ -148,7 +140,7 @@ def test_plain_papermill_runs_the_liver_lab_on_files_of_ones_own(tmp_path: Path)
 def test_a_lab_with_one_network_and_one_image_a_part(tmp_path: Path) -> None:
     root = write_pets(tmp_path / "data", trainval=3, test=1)
     small = TINY_PETS | {"limit": 0, "epochs": 1, "rival": "none", "image_size": 128, "batch_size": 1}
-    finished = labkit("run", "03", *options(small), "--data", root, "--out", tmp_path / "runs")
+    finished = run("run", "03", *options(small), "--data", root, "--out", tmp_path / "runs")
     assert finished.returncode == 0, finished.stderr + finished.stdout
     counts = read_manifest(only_run(tmp_path / "runs", PETS_NOTEBOOK.stem))["data"]["counts"]
     assert counts == {"train": 2, "validation": 1, "test": 1}
@@ -159,7 +151,7 @@ def test_damaged_data_stop_the_run_before_it_is_one(tmp_path: Path) -> None:
     os.remove(liver / "liver" / "train" / "003_mask.png")
     (pets / "oxford-iiit-pet" / "images" / "dog_3.jpg").write_bytes(b"no photo")
     for number, root, sentence in (("02", liver, "003.png has no mask"), ("03", pets, "dog_3.jpg cannot be read")):
-        finished = labkit("run", number, "--data", root, "--out", tmp_path / "runs")
+        finished = run("run", number, "--data", root, "--out", tmp_path / "runs")
         assert finished.returncode == 2
         assert sentence in finished.stderr
         assert len(finished.stderr.strip().splitlines()) == 1
@@ -180,7 +172,7 @@ WRONG = [
     ("words", "sentence"), WRONG, ids=lambda value: "_".join(value) if isinstance(value, list) else ""
 )
 def test_a_wrong_request_is_one_sentence(tmp_path: Path, words: list[str], sentence: str) -> None:
-    finished = labkit("run", *words, "--data", tmp_path, "--out", tmp_path / "runs")
+    finished = run("run", *words, "--data", tmp_path, "--out", tmp_path / "runs")
     assert finished.returncode == 2
     assert sentence in finished.stderr
     assert len(finished.stderr.strip().splitlines()) == 1

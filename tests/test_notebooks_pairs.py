@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from commands import options, run
 from conftest import check_exercises, check_figures, check_no_widgets
 from PIL import Image
-from test_notebooks_masks import labkit, only_run, options
+from test_notebooks_masks import only_run
 
-from labkit.cli import app
 from labkit.results.manifest import read_manifest
 
 STEMS = {"04": "04_block_cnn", "05": "05_digit_on_photo"}
@@ -29,7 +28,7 @@ FIGURES = {
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A run on the sample."""
     number, out = request.param, tmp_path_factory.mktemp("runs")
-    finished = labkit("run", number, *options(TINY[number]), "--data", tmp_path_factory.mktemp("data"), "--out", out)
+    finished = run("run", number, *options(TINY[number]), "--data", tmp_path_factory.mktemp("data"), "--out", out)
     assert finished.returncode == 0, finished.stderr
     return number, only_run(out, STEMS[number])
 
@@ -72,13 +71,13 @@ def test_the_network_answers_for_a_picture(done: tuple[str, Path], tmp_path: Pat
     number, folder = done
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 41, 3), dtype=np.uint8))
     picture.save(tmp_path / "a.png")
-    words = ["predict", "--run", str(folder), "--image", str(tmp_path / "a.png")]
-    said = CliRunner().invoke(app, words + ["--output", str(tmp_path / "mask.png")] * (number == "05"))
-    assert said.exit_code == 0, said.output
+    words = ["predict", "--run", folder, "--image", tmp_path / "a.png"]
+    said = run(*words, *["--output", tmp_path / "mask.png"] * (number == "05"))
+    assert said.returncode == 0, said.stderr
     names = read_manifest(folder)["data"]["class_names"]
     if number == "04":
-        assert said.output.split("a.png")[1].split()[0] in names
+        assert said.stdout.split("a.png")[1].split()[0] in names
     else:
-        digit, on, photo = said.output.split("a.png")[1].split(",")[0].split()
+        digit, on, photo = said.stdout.split("a.png")[1].split(",")[0].split()
         assert (digit in [*names[:10], "none"], on, photo in [*names[10:], "none"]) == (True, "on", True)
         assert Image.open(tmp_path / "mask.png").size == (41, 50)

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from commands import run
 from PIL import Image
 from segments import assert_refused, pets_params, write_pets
 
-from labkit.cli import app
 from labkit.data import pets
 from labkit.data.sources import registry
 from labkit.errors import DataError
@@ -152,12 +151,12 @@ def test_a_download_makes_the_official_layout(tmp_path: Path, root: Path, offere
 
 def test_the_command_fetches_a_data_set_or_says_what_is_wrong(tmp_path: Path, offered: Any) -> None:
     words = ["data", "get", "pets", "--data", str(tmp_path / "new")]
-    done = CliRunner().invoke(app, words)
-    assert (done.exit_code, done.stdout) == (0, f"Oxford-IIIT Pet: complete and checked in {tmp_path / 'new'}\n")
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (0, f"Oxford-IIIT Pet: complete and checked in {tmp_path / 'new'}\n")
     shutil.rmtree(tmp_path / "new" / pets.FOLDER)
     offered["archives"][f"{pets.FOLDER}/images"]["remote_checksum"] = "md5:0"
-    failed = CliRunner().invoke(app, words)
-    assert failed.exit_code == 2
+    failed = run(*words)
+    assert failed.returncode == 2
     assert failed.stderr.startswith("labkit: Could not download images.tar.gz (http://127.0.0.1:")
     assert len(failed.stderr.splitlines()) == 1
 

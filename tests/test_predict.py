@@ -2,20 +2,17 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from commands import run, run_alone
 from conftest import DEFAULTS, TINY
 from PIL import Image, ImageDraw, ImageOps
 from segments import liver_params, pets_params, write_liver, write_pets
 from torch import nn
 
-from labkit.cli import app
 from labkit.data.loading import Preprocessing
 from labkit.data.samples import handwritten_digits
 from labkit.labs import common, liver_unet, mnist_resnet18, pet_resnet34_unet, scoring
@@ -23,11 +20,6 @@ from labkit.results.manifest import read_manifest
 from labkit.results.run import Run
 from labkit.running.predict import Predictor, load_predictor, read_photo
 from labkit.training.precision import choose_device, choose_precision
-
-
-def run(*words: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from labkit.cli import app; app()", "predict", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def trained(lab: object, params: object, folder: Path) -> Path:
@@ -76,7 +68,8 @@ def test_a_slice_of_512_pixels_gets_a_mask_of_512_pixels_that_finds_the_disc(liv
     image, disc = slice_with_liver(512)
     image.save(tmp_path / "ct.png")
     words = ["--overlay", tmp_path / "o.png", "--probability", tmp_path / "p.png"]
-    done = run("--run", liver_run, "--image", tmp_path / "ct.png", "--output", tmp_path / "liver_mask.png", *words)
+    asked = ["--run", liver_run, "--image", tmp_path / "ct.png", "--output", tmp_path / "liver_mask.png", *words]
+    done = run_alone("predict", *asked)
     assert done.returncode == 0, done.stderr
     assert "512 × 512" in done.stdout
     mask = np.asarray(Image.open(tmp_path / "liver_mask.png"))
@@ -92,7 +85,7 @@ def test_a_slice_of_512_pixels_gets_a_mask_of_512_pixels_that_finds_the_disc(liv
 @pytest.mark.parametrize("size", [(333, 500), (1, 1), (7, 900)])
 def test_a_photo_of_any_size_gets_a_mask_of_that_size(pets_run: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)).save(tmp_path / "pet.jpg")
-    done = run("--run", pets_run, "--image", tmp_path / "pet.jpg", "--output", tmp_path / "mask.png")
+    done = run("predict", "--run", pets_run, "--image", tmp_path / "pet.jpg", "--output", tmp_path / "mask.png")
     assert done.returncode == 0, done.stderr
     assert np.asarray(Image.open(tmp_path / "mask.png")).shape == size
 
@@ -104,14 +97,14 @@ def test_a_folder_of_images_becomes_a_folder_of_masks(pets_run: Path, tmp_path: 
             Image.new(mode, (20, 10)).save(tmp_path / "in" / name)
         else:
             (tmp_path / "in" / name).write_text("no image")
-    done = run("--run", pets_run, "--image", tmp_path / "in", "--output", tmp_path / "out")
+    done = run("predict", "--run", pets_run, "--image", tmp_path / "in", "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
 
 
 def test_a_classifier_prints_class_and_probability(digits_run: Path, tmp_path: Path) -> None:
     Image.new("L", (28, 28), 200).save(tmp_path / "digit.png")
-    done = run("--run", digits_run, "--image", tmp_path / "digit.png")
+    done = run("predict", "--run", digits_run, "--image", tmp_path / "digit.png")
     assert done.returncode == 0, done.stderr
     rest = done.stdout.partition("digit.png")[2]
     assert rest.split()[0] in "0123456789"
@@ -133,7 +126,8 @@ def test_ink_on_paper_is_read_like_chalk_on_a_board(digits_run: Path, tmp_path: 
     ImageDraw.Draw(board).line([(8, 6), (19, 6), (12, 22)], fill=255, width=3)
     board.save(tmp_path / "board.png")
     ImageOps.invert(board).convert("RGB").save(tmp_path / "paper.png")
-    said = [run("--run", digits_run, "--image", tmp_path / f"{name}.png").stdout for name in ("board", "paper")]
+    words = ["predict", "--run", digits_run, "--image"]
+    said = [run(*words, tmp_path / f"{name}.png").stdout for name in ("board", "paper")]
     board_says, paper_says = (text.partition(".png")[2].strip() for text in said)
     assert paper_says == f"{board_says}  dark on light, so inverted"
 
@@ -153,7 +147,7 @@ def test_a_photo_is_turned_as_its_camera_says(pets_run: Path, tmp_path: Path) ->
     exif = turned.getexif()
     exif[0x0112] = 6  # orientation: a quarter turn
     turned.save(tmp_path / "phone.jpg", exif=exif)
-    done = run("--run", pets_run, "--image", tmp_path / "phone.jpg", "--output", tmp_path / "mask.png")
+    done = run("predict", "--run", pets_run, "--image", tmp_path / "phone.jpg", "--output", tmp_path / "mask.png")
     assert done.returncode == 0, done.stderr
     assert Image.open(tmp_path / "mask.png").size == (20, 40)
 
@@ -167,7 +161,7 @@ def test_the_run_folder_is_enough(liver_run: Path, tmp_path: Path) -> None:
     slice_with_liver(64)[0].save(tmp_path / "ct.png")
     results = []
     for folder, out in ((liver_run, "a.png"), (moved, "b.png")):
-        done = run("--run", folder, "--image", tmp_path / "ct.png", "--output", tmp_path / out)
+        done = run("predict", "--run", folder, "--image", tmp_path / "ct.png", "--output", tmp_path / out)
         assert done.returncode == 0, done.stderr
         results.append((tmp_path / out).read_bytes())
     assert results[0] == results[1]
@@ -217,8 +211,8 @@ def test_wrong_requests_are_one_sentence_and_leave_nothing(liver_run: Path, pets
         (["--run", liver_run, "--image", image, "--output", out, "--device", "abacus"], "is not available"),
     ]
     for words, sentence in cases:
-        done = CliRunner().invoke(app, ["predict", *map(str, words)])
-        assert done.exit_code == 2, (words, done.output)
+        done = run("predict", *words)
+        assert done.returncode == 2, (words, done.stdout)
         assert sentence in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert not out.exists()

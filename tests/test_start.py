@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import environment, run
 from conftest import write_idx
-from test_notebooks import environment, run
 
 from labkit.errors import RequestError
 from labkit.paths import project_root

@@ -9,16 +9,14 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from click.testing import CliRunner
-from test_notebooks import labkit, wait_for
+from commands import labkit, options, run, wait_for
 
-from labkit.cli import app
 from labkit.results.manifest import read_manifest
 from labkit.running.sweep import threads_each
 
 SMALL = {"source": "sample", "limit": 120, "batch_size": 2, "blocks": 2, "epochs": 1}
 SMALL |= {"optimiser": "adamw", "weight_decay": 1}  # with these a learning rate of 10 multiplies weights by -9 a step
-WORDS = ["04", *(word for name, value in SMALL.items() for word in ("-p", name, str(value)))]
+WORDS = ["04", *options(SMALL)]
 GRID = ["--grid", "learning_rate=0.002,0.001", "--seeds", "3", "--jobs", "2"]
 FREE = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 
@@ -163,8 +161,8 @@ WRONG = [
 @pytest.mark.parametrize(("words", "sentence"), WRONG)
 def test_a_wrong_sweep_is_one_sentence_and_exit_code_2(tmp_path: Path, words: list[str], sentence: str) -> None:
     place = ["--data", str(tmp_path), "--out", str(tmp_path / "runs")]
-    refused = CliRunner().invoke(app, ["sweep", *WORDS, *words, *place])
-    assert refused.exit_code == 2
+    refused = run("sweep", *WORDS, *words, *place)
+    assert refused.returncode == 2
     assert sentence in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
