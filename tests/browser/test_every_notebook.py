@@ -1,6 +1,7 @@
-"""Every notebook, opened and run from the menu: no error, no stray output, its figures, and a bar while it trains."""
+"""Every notebook, opened and run from the menu, then used: no error, its figures, a bar while it trains."""
 
 import pytest
+import used
 from driving import Lab, errors, figures
 
 SMALL = {
@@ -12,11 +13,18 @@ SMALL = {
     "05": {"limit": 300, "epochs": 12, "width": 4},
     "06": {"measure_side": 32},
 }
+ALONE = "04"  # in the window
+USES = {
+    "01": (used.an_exercise_answers, used.a_drawn_digit_is_read, used.exported_pages_have_every_figure),
+    "02": (used.sliders_move_the_mask_and_its_dice,),
+    "06": (used.runs_of_another_lab_are_shown,),
+}
 
 
 @pytest.mark.parametrize("number", SMALL)
 def test_run_all_cells(lab: Lab, number: str) -> None:
-    lab.open(number, **SMALL[number])
+    lab.open(number, view="doc/tree" if number == ALONE else "lab/tree", **SMALL[number])
+    assert lab.page.locator("#jp-left-stack").is_visible() == (number != ALONE)
     lab.run_all(wait=0)
     if "epochs" in SMALL[number]:
         lab.wait_for_progress()
@@ -24,21 +32,8 @@ def test_run_all_cells(lab: Lab, number: str) -> None:
     lab.wait()
     lab.all_pictures(f"{number}-done")
     assert not lab.page.locator(".jp-RenderedText[data-mime-type$='stderr'], [data-mime-type$='error']").count()
-    if number == "06":
-        runs_of_another_lab_are_shown(lab)
     saved = lab.save()
     assert not errors(saved)
     assert lab.page.locator(".jp-RenderedImage img").count() == figures(saved) > 0
-
-
-def runs_of_another_lab_are_shown(lab: Lab) -> None:
-    """Choose the second lab of the run comparison: its runs are chosen, and drawn."""
-    cell = lab.cell("explore.runs(")
-    lab.show(cell)
-    cell.locator("select").first.select_option(index=1)
-    lab.page.wait_for_timeout(2000)
-    chosen = cell.locator("select").nth(1).evaluate("list => [...list.selectedOptions].map(option => option.label)")
-    assert chosen
-    sentence = lab.said(cell).replace("\xa0", " ")  # as ipywidgets writes the spaces in a list
-    assert all(f"{name}: best".replace("\xa0", " ") in sentence for name in chosen)
-    lab.picture("06-another-lab")
+    for use in USES.get(number, ()):
+        use(lab)

@@ -1,4 +1,4 @@
-"""The square button in the middle of a training, a new kernel, and it goes on from the step that it had reached."""
+"""A training stopped by the square button or by its own, and it goes on from the step that it had reached."""
 
 import re
 
@@ -31,3 +31,20 @@ def test_interrupt_restart_and_run_again(lab: Lab) -> None:
     assert "it goes on from its last checkpoint" in lab.said(lab.cell("common.open_run("))
     manifest = read_manifest(folder)
     assert (manifest["status"], len(manifest["sessions"])) == ("completed", 2)
+
+
+def test_a_button_stops_the_training_and_it_goes_on(lab: Lab) -> None:
+    lab.open("01", name="controls", **LONG | {"seed": 8})
+    lab.run_all(wait=0)
+    lab.wait_for_progress()
+    cell = lab.cell("history = common.train(")
+    cell.get_by_role("button", name="Stop training").click()
+    lab.wait()
+    (folder,) = (lab.server.runs / "01_mnist_resnet18").glob("quick-seed8-*")
+    assert read_manifest(folder)["status"] == "interrupted"
+    assert "run this again to go on" in lab.said(cell)
+    lab.show(cell)
+    lab.picture("stopped-by-the-button")
+    lab.run_all()
+    assert "goes on after step" in lab.said(cell)
+    assert read_manifest(folder)["status"] == "completed"
