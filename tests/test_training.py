@@ -180,10 +180,12 @@ def test_freed_memory_stays_for_the_next_step_and_goes_when_the_training_is_over
     def resident() -> int:
         return psutil.Process().memory_info().rss
 
-    size = 256 * 2**20
+    block = 16 * 2**20
+    size = 16 * block
     before = resident()
     with freed_memory_kept():
-        torch.ones(size, dtype=torch.uint8)
+        blocks = [torch.ones(block, dtype=torch.uint8) for _ in range(16)]
+        del blocks
         within = resident()
     keeps = platform.libc_ver()[0] == "glibc"
     assert (within - before > size / 2) == keeps
