@@ -60,12 +60,14 @@ CASES = {
 PRECISIONS = ("auto", *DTYPES)
 
 
-def case_options(what: str, rounds: int = 3) -> argparse.ArgumentParser:
-    """The options of every script that measures a case."""
+def case_options(what: str, rounds: int = 3, steps: int = 0) -> argparse.ArgumentParser:
+    """The options of every script that measures a case; ``steps`` of a round, where one may choose them."""
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("case", choices=CASES)
     parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds that count (default {rounds})")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+    if steps:
+        parser.add_argument("--steps", type=int, default=steps, help=f"steps of a round (default {steps})")
     return parser
 
 

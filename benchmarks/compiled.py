@@ -14,9 +14,7 @@ from timing import in_turn, report, seconds_of
 
 def main() -> None:
     """Measure the case that is asked for."""
-    parser = case_options(__doc__)
-    parser.add_argument("--steps", type=int, default=4, help="steps of a round (default 4)")
-    asked = parser.parse_args()
+    asked = case_options(__doc__, steps=4).parse_args()
     plain = case(asked.case, asked.steps, asked.precision)
     compiled = replace(plain, build=lambda: torch.compile(plain.build()))
     measures = {"as it is": labkit(plain), "compiled": labkit(compiled)}

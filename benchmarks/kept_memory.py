@@ -9,9 +9,7 @@ from timing import in_turn, report
 
 def main() -> None:
     """Measure the case that is asked for."""
-    parser = case_options(__doc__)
-    parser.add_argument("--steps", type=int, default=4, help="steps of a round (default 4)")
-    asked = parser.parse_args()
+    asked = case_options(__doc__, steps=4).parse_args()
     this = case(asked.case, asked.steps, asked.precision)
     measures = {"given back": labkit(this, nullcontext), "kept": labkit(this)}
     report(f"Training {this.title}, freed memory", "images/s", in_turn(measures, asked.rounds))

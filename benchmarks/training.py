@@ -37,8 +37,7 @@ def matrix_product(dtype: torch.dtype) -> float:
 
 def main() -> None:
     """Measure the case that is asked for."""
-    parser = case_options(__doc__)
-    parser.add_argument("--steps", type=int, default=4, help="steps of a round (default 4)")
+    parser = case_options(__doc__, steps=4)
     parser.add_argument("--sides", default="", help="only those whose names contain one of these, such as labkit,rep")
     asked = parser.parse_args()
     this = case(asked.case, asked.steps, asked.precision)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from labkit.cli import app
 
@@ -25,7 +25,7 @@ def run_alone(*words: object, **options: Any) -> subprocess.CompletedProcess:
     return subprocess.run(labkit(*words), capture_output=True, text=True, timeout=300, check=False, **options)
 
 
-def run(*words: object) -> subprocess.CompletedProcess:
+def invoke(*words: object) -> Result:
     """A command carried out in this process; the notebooks that it runs have processes of their own all the same."""
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -34,6 +34,12 @@ def run(*words: object) -> subprocess.CompletedProcess:
         signal.signal(signal.SIGTERM, on_sigterm)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
+    return result
+
+
+def run(*words: object) -> subprocess.CompletedProcess:
+    """The same, told as of a process."""
+    result = invoke(*words)
     return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import damage
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands import invoke
 from conftest import NOTEBOOK, TINY
 from fuzzing import inputs, survives
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.cli import app
 from labkit.exercises import exercises_of
 from labkit.exercises.checker import cell_mark
 from labkit.exercises.submitted import read_submission, rows
@@ -76,7 +76,7 @@ def save(folder: Path, notebook: Notebook, name: str = NOTEBOOK.name) -> Path:
 
 
 def check(*words: object) -> Result:
-    return CliRunner().invoke(app, ["check", *map(str, words)])
+    return invoke("check", *words)
 
 
 def told(path: Path) -> dict[str, tuple[str, str]]:

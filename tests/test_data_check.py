@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import run
+from commands import invoke
 from conftest import write_idx
 from PIL import Image
 from segments import write_liver, write_pets
@@ -22,8 +22,8 @@ from labkit.data.samples import idx_bytes
 
 def checked(root: Path, *words: str) -> tuple[int, str]:
     """Exit code and words of ``labkit data check``."""
-    ran = run("data", "check", "--data", root, *words)
-    return ran.returncode, ran.stdout + ran.stderr
+    ran = invoke("data", "check", "--data", root, *words)
+    return ran.exit_code, ran.output
 
 
 @pytest.fixture(scope="module")

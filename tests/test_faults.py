@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
-from commands import labkit, run, run_alone, under_way, wait_for
+from commands import run, run_alone, under_way, wait_for
 from conftest import write_idx
 from test_data import published
 
@@ -42,14 +42,10 @@ def papermill_of(command: subprocess.Popen) -> list[psutil.Process]:
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, Path, psutil.Process]]:
     """A run in the middle of its training: its command, its folder, and the process of papermill."""
-    command = subprocess.Popen(labkit("run", *LONG, "--out", tmp_path), stderr=subprocess.PIPE, text=True)
-    try:
+    with under_way("run", *LONG, "--out", tmp_path) as command:
         wait_for(lambda: list(tmp_path.glob("04_block_cnn/*/history.csv")))
         (papermill,) = papermill_of(command)
         yield command, folder_of(tmp_path), papermill
-    finally:
-        command.kill()
-        command.wait()
 
 
 def goes_on(folder: Path, epochs_before: int) -> None:

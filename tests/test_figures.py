@@ -10,12 +10,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import commands
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from colour import apart_for_deuteranopes, apart_in_grey, lab
+from commands import invoke
 from examples import EXAMPLES
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -333,8 +333,8 @@ def test_large_pictures_are_made_smaller_and_masks_keep_two_values() -> None:
 
 
 def command(*words: object) -> tuple[int, str]:
-    said = commands.run("figure", *words)
-    return said.returncode, said.stdout + said.stderr
+    said = invoke("figure", *words)
+    return said.exit_code, said.output
 
 
 def test_the_command_writes_figures_here_and_says_where(

@@ -22,8 +22,8 @@ def freed_memory_kept() -> Iterator[None]:
 
     Every training step frees the same activations and asks for them again. The GNU C library gives the end of its heap
     back to the system whenever it is free, which then has to clear and map each page anew. Blocks of 32 MiB and more
-    are given back all the same: to keep those too makes a step with large images faster, but its peak a fifth higher.
-    A GPU's memory is kept by PyTorch. With other C libraries nothing changes.
+    are given back all the same: to keep those too makes a step with large images faster, but its peak up to a third
+    higher. A GPU's memory is kept by PyTorch. With other C libraries nothing changes.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
