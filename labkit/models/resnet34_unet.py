@@ -4,6 +4,7 @@ Stem and max-pool shrink the image to a quarter before the first stage, so most 
 arithmetic than UNet's. In return it has to enlarge twice more at the end, without a skip.
 """
 
+from operator import call
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labkit.errors import RequestError
+from labkit.models.recompute import recomputed
 from labkit.models.resnet import BasicBlock, init_he, stage
-from labkit.models.unet import UpBlock, pad_to_multiple, run, upsampling
+from labkit.models.unet import UpBlock, pad_to_multiple, upsampling
 
 
 class PreAddReluBlock(BasicBlock):
@@ -72,15 +74,15 @@ class ResNet34UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H, W) logits."""
         height, width = x.shape[-2:]
-        keep, skips = not self.checkpointing, []
+        run, skips = recomputed if self.checkpointing else call, []
         x = self.stem(pad_to_multiple(x, 64))  # (N, width, H / 2, W / 2)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # (N, width, H / 4, W / 4)
         for level in self.stages:
-            x = run(level, x, keep=keep)
+            x = run(level, x)
             skips.append(x)
-        x = run(self.bottleneck, x, keep=keep)  # (N, 16 width, H / 64, W / 64)
+        x = run(self.bottleneck, x)  # (N, 16 width, H / 64, W / 64)
         for level in self.decoder:
-            x = run(level, x, skips.pop(), keep=keep)
+            x = level(x, skips.pop(), run)
         return self.head(self.enlarge(x))[..., :height, :width]
 
 

@@ -5,19 +5,27 @@ normalisation follows each of them. With 64 features on the first level and 1024
 network of 31 million parameters.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import call
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from labkit.models.recompute import recomputed
 from labkit.models.resnet import conv3x3, init_he
+
+as_it_is = nn.Identity()
+halved = partial(F.max_pool2d, kernel_size=2)  # (N, C, H, W) -> (N, C, H / 2, W / 2)
 
 
 class DoubleConv(nn.Sequential):
-    """Twice: 3×3 convolution, batch normalisation (if asked for), ReLU; (N, C_in, H, W) -> (N, C_out, H, W)."""
+    """Twice: 3×3 convolution, batch normalisation (if asked for), ReLU; (N, C_in, H, W) -> (N, C_out, H, W).
+
+    With ``run=recomputed``, of what leads to a convolution nothing is kept for the backward pass but the outputs of the
+    one before: batch normalisation, ReLU, max-pool and concatenation are cheap, and carried out a second time.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, batch_norm: bool = True):
         layers: list[nn.Module] = []
@@ -25,6 +33,15 @@ class DoubleConv(nn.Sequential):
             conv = conv3x3(channels, out_channels) if batch_norm else nn.Conv2d(channels, out_channels, 3, padding=1)
             layers += [conv, nn.BatchNorm2d(out_channels), nn.ReLU()] if batch_norm else [conv, nn.ReLU()]
         super().__init__(*layers)
+
+    def forward(
+        self, *inputs: Tensor, prepare: Callable[..., Tensor] = as_it_is, run: Callable[..., Tensor] = call
+    ) -> Tensor:
+        """``prepare`` makes (N, C_in, H, W) out of the inputs."""
+        layers, half = list(self), len(self) // 2
+        x = run(lambda *inputs: layers[0](prepare(*inputs)), *inputs)
+        x = run(nn.Sequential(*layers[1 : half + 1]), x)
+        return nn.Sequential(*layers[half + 1 :])(x)
 
 
 class AttentionGate(nn.Module):
@@ -65,12 +82,14 @@ class UpBlock(nn.Module):
         self.gate = AttentionGate(out_channels) if gated else None
         self.convs = DoubleConv(2 * out_channels, out_channels, batch_norm)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """x (N, C_in, H, W) and skip (N, C_out, 2H, 2W) -> (N, C_out, 2H, 2W)."""
+    def forward(self, x: Tensor, skip: Tensor, run: Callable[..., Tensor] = call) -> Tensor:
+        """x (N, C_in, H, W) and skip (N, C_out, 2H, 2W) -> (N, C_out, 2H, 2W); ``run`` as in DoubleConv."""
+        return self.convs(x, skip, prepare=self.side_by_side, run=run)
+
+    def side_by_side(self, x: Tensor, skip: Tensor) -> Tensor:
+        """The skip and the enlarged x (N, 2 · C_out, 2H, 2W)."""
         x = self.up(x)
-        if self.gate is not None:
-            skip = self.gate(skip, x)
-        return self.convs(torch.cat([skip, x], dim=1))
+        return torch.cat([skip if self.gate is None else self.gate(skip, x), x], dim=1)
 
 
 class UNet(nn.Module):
@@ -80,8 +99,8 @@ class UNet(nn.Module):
     the levels, each of which halves the size; ``bottleneck`` is the width below the last. ``dropout`` is the share of
     bottleneck channels left out in training. ``init``: ``he`` or ``default`` (PyTorch's). ``up``: ``transposed`` or
     ``bilinear``. Without ``skips``, zeros take the place of the encoder's features in the decoder, to see what they are
-    worth. ``checkpointing`` computes each level's features a second time in the backward pass instead of
-    keeping them: less memory, more time, the same gradients (Chen et al. 2016, https://arxiv.org/abs/1604.06174).
+    worth. ``checkpointing`` computes what is cheap between two convolutions a second time in the backward pass instead
+    of keeping it: less memory, a little more time, the same gradients (``recomputed``).
     """
 
     def __init__(
@@ -113,14 +132,15 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H, W) logits."""
         height, width = x.shape[-2:]
+        run = recomputed if self.checkpointing else call
         x, skips = pad_to_multiple(x, 2 ** len(self.encoder)), []
         for level in self.encoder:
-            x = run(level, x, keep=not self.checkpointing)  # (N, features, H, W)
+            x = level(x, prepare=halved if skips else as_it_is, run=run)  # (N, features, H, W), half of the last
             skips.append(x if self.skips else torch.zeros_like(x))
-            x = F.max_pool2d(x, 2)  # (N, features, H / 2, W / 2)
-        x = run(self.bottleneck, x, keep=not self.checkpointing)
+        convs, dropout = self.bottleneck
+        x = dropout(convs(x, prepare=halved, run=run))
         for level in self.decoder:
-            x = run(level, x, skips.pop(), keep=not self.checkpointing)
+            x = level(x, skips.pop(), run)
         return self.head(x)[..., :height, :width]
 
 
@@ -140,26 +160,3 @@ def pad_to_multiple(x: Tensor, stride: int) -> Tensor:
     """Repeat the last row and column until height and width of (N, C, H, W) are multiples of ``stride``."""
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
-
-
-def run(module: nn.Module, *inputs: Tensor, keep: bool = True) -> Tensor:
-    """``module(*inputs)``; without ``keep``, its activations are computed again when the gradient needs them."""
-    if keep or not module.training:
-        return module(*inputs)
-    twice = lambda: (nullcontext(), statistics_frozen(module))  # noqa: E731
-    return checkpoint(module, *inputs, use_reentrant=False, context_fn=twice)
-
-
-@contextmanager
-def statistics_frozen(module: nn.Module) -> Iterator[None]:
-    """Batch normalisation has taken its running means in the first pass; it must not count the batch again."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, before, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)

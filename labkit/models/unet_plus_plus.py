@@ -5,13 +5,14 @@ enlarged. The last node of level 0 feeds the head; the paper's deep supervision 
 """
 
 from collections.abc import Sequence
+from operator import call
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from labkit.models.recompute import recomputed
 from labkit.models.resnet import init_he
-from labkit.models.unet import DoubleConv, pad_to_multiple, run, upsampling
+from labkit.models.unet import DoubleConv, as_it_is, halved, pad_to_multiple, upsampling
 
 
 class UNetPlusPlus(nn.Module):
@@ -41,14 +42,20 @@ class UNetPlusPlus(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H, W) logits."""
-        (height, width), keep = x.shape[-2:], not self.checkpointing
+        height, width = x.shape[-2:]
+        run = recomputed if self.checkpointing else call
         x = pad_to_multiple(x, 2**self.depth)
         levels: list[list[Tensor]] = []  # levels[i][j]: output of node (i, j)
         for i in range(self.depth + 1):
-            x = run(self.nodes[f"{i}_0"], F.max_pool2d(x, 2) if i else x, keep=keep)
+            x = self.nodes[f"{i}_0"](x, prepare=halved if i else as_it_is, run=run)
             levels.append([self.dropout(x) if i == self.depth else x])
         for j in range(1, self.depth + 1):
             for i in range(self.depth + 1 - j):
                 below = self.ups[f"{i}_{j}"](levels[i + 1][j - 1])
-                levels[i].append(run(self.nodes[f"{i}_{j}"], torch.cat([*levels[i], below], dim=1), keep=keep))
+                levels[i].append(self.nodes[f"{i}_{j}"](*levels[i], below, prepare=side_by_side, run=run))
         return self.head(levels[0][-1])[..., :height, :width]
+
+
+def side_by_side(*features: Tensor) -> Tensor:
+    """Several (N, C_i, H, W) as one (N, C_1 + C_2 + …, H, W)."""
+    return torch.cat(features, dim=1)
