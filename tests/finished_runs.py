@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.labs import lab_of
 from labkit.labs.common import notebook_defaults
 from labkit.running.request import find_notebook
 
@@ -32,7 +33,7 @@ def write_run(
     changed = "".join(re.sub(r"\W", "", f"_{name}{value}") for name, value in parameters.items())
     folder = root / notebook.stem / f"{experiment}-seed{seed}{changed and '-' + changed}"
     folder.mkdir(parents=True)
-    metric = metric or {"01": "accuracy", "04": "accuracy", "05": "pixel_accuracy"}.get(lab, "dice")
+    metric = metric or lab_of(notebook.stem).METRIC
     values = notebook_defaults(notebook) | {"experiment": experiment, "seed": seed, "epochs": epochs} | parameters
     if "rival" in values:
         values["rival"] = parameters.get("rival", "none")

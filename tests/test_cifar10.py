@@ -19,6 +19,7 @@ from torchvision.datasets import CIFAR10
 from labkit.data import cifar10, samples
 from labkit.data.contents import contents
 from labkit.data.sources import registry
+from labkit.data.tree import Tree
 from labkit.errors import DataError, RequestError
 from labkit.labs import block_cnn as lab
 from labkit.paths import data_root
@@ -43,9 +44,9 @@ def write_batches(root: Path, train: int = 6, test: int = 4, classes: int = 3) -
 def as_tree(root: Path, target: Path) -> Path:
     """The same images as PNG files in a tree."""
     source = cifar10.find(root, "official")
-    for part, split in zip(cifar10.PARTS, cifar10.load(source, 32), strict=True):
+    for part, split in zip(("train", "test"), cifar10.load(source, 32), strict=True):
         for i, (image, label) in enumerate(zip(split.images, split.targets, strict=True)):
-            folder = target / cifar10.TREE / part / f"class {int(label)}"
+            folder = target / cifar10.TREE.folder / part / f"class {int(label)}"
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:04}.png")
     return target
@@ -157,7 +158,7 @@ def test_damaged_trees_are_named(tmp_path: Path) -> None:
     }
     for name, (harm, file, sentence) in damage.items():
         root = shutil.copytree(good, tmp_path / name)
-        harm(root / cifar10.TREE)
+        harm(root / cifar10.TREE.folder)
         assert_refused(lambda root=root: cifar10.load(cifar10.find(root, "official"), 32), file, sentence)
 
 
@@ -165,14 +166,24 @@ def test_hidden_files_are_none_and_files_may_be_links(tmp_path: Path) -> None:
     batches = write_batches(tmp_path / "batches")
     tree = as_tree(batches, tmp_path / "tree")
     before = cifar10.find(tree, "official")
-    (tree / cifar10.TREE / "train" / ".ipynb_checkpoints").mkdir()
-    (tree / cifar10.TREE / "train" / "class 1" / "._0001.png").write_text("left behind")
+    (tree / cifar10.TREE.folder / "train" / ".ipynb_checkpoints").mkdir()
+    (tree / cifar10.TREE.folder / "train" / "class 1" / "._0001.png").write_text("left behind")
     assert cifar10.find(tree, "official") == before
     assert contents("cifar10", tree).faults == []
     assert len(contents("cifar10", tree).pictures) == len(before.files)
     kept = (batches / cifar10.BATCHES / "data_batch_1").rename(tmp_path / "elsewhere")
     (batches / cifar10.BATCHES / "data_batch_1").symlink_to(kept)
     assert len(cifar10.load(cifar10.find(batches, "official"), 32)[0]) == 30
+
+
+def test_a_tree_may_be_read_in_grey(tmp_path: Path) -> None:
+    root = as_tree(write_batches(tmp_path / "a"), tmp_path / "tree")
+    source = cifar10.find(root, "official")
+    colour, grey = cifar10.TREE.load(source, 20)[1], Tree(cifar10.TREE.folder, "L").load(source, 20)[1]
+    assert grey.images.shape == (len(colour), 1, 20, 20)
+    assert torch.equal(grey.targets, colour.targets)
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # of red, green and blue in brightness
+    assert ((colour.images * weights).sum(dim=1) - grey.images[:, 0]).abs().max() < 3  # rounded once more
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:

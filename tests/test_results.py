@@ -353,3 +353,13 @@ def test_latex_tables_escape_what_latex_would_swallow(folder: Path) -> None:
     assert re.search(r"train\\_loss & a\\&b & share", latex)
     assert "x\\_y & 25.00 \\%" in latex
     run.release()
+
+
+def test_a_table_without_a_row_is_said_to_be_empty_and_not_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(folder, FACTS)
+    notebook.table(run, "reported", pd.DataFrame([]), ours="percent")
+    run.release()
+    assert "Markdown" in capsys.readouterr().out
+    assert not (folder / "tables").exists()

@@ -4,8 +4,6 @@ The official files are pickles, which may run any code when they are opened by P
 (``pickles``).
 """
 
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +12,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from labkit.data import samples
-from labkit.data.cache import PHOTO, decoded, fitted, open_image
+from labkit.data import samples, tree
+from labkit.data.cache import fitted
 from labkit.data.downloads import download_folders, not_overwritten
 from labkit.data.loading import Split
 from labkit.data.pickles import bytes_of, read_pickle
 from labkit.data.sources import Source, check_root, describe, registry, takes_sample
+from labkit.data.tree import PARTS, Tree
 from labkit.errors import DataError, RequestError
 from labkit.files import checksum
 from labkit.untrusted import linked_file, why
 
-BATCHES, TREE = "cifar-10-batches-py", "cifar10"  # the two layouts, as folders under the root
+BATCHES, TREE = "cifar-10-batches-py", Tree("cifar10")  # the two layouts, as folders under the root
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MD5 = {  # of the published files, as in torchvision.datasets.CIFAR10, which takes seconds to import
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -36,11 +35,8 @@ MD5 = {  # of the published files, as in torchvision.datasets.CIFAR10, which tak
     "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
 }
 TRAINING, TEST, META = [name for name in MD5 if name.startswith("data")], ["test_batch"], "batches.meta"
-PARTS = ("train", "test")
 IMAGES = {"train": 50_000, "test": 10_000}
 LARGEST = 2**26  # bytes of a file; the published ones have 31 million
-ADVICE = "save it with 8 bits a channel."
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
@@ -53,14 +49,14 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     check_root(root, asked_for and source != "download")
     if source == "download":
         download_folders(root, "cifar10", published)
-    there = [folder for folder in (BATCHES, TREE) if (root / folder).is_dir()]
+    there = [folder for folder in (BATCHES, TREE.folder) if (root / folder).is_dir()]
     if takes_sample(source, bool(there)):
         root = samples.textures(root)
-        return describe(root, tree_files(root), published, "sample", samples.TEXTURES)
+        return describe(root, TREE.files(root), published, "sample", samples.TEXTURES)
     if not there:
         raise DataError(
-            f"No folder {BATCHES} or {TREE} under {root}: unpack the archive from {published['homepage']} there, "
-            f"fetch it with 'labkit data get cifar10', or take source='sample' to work on textures."
+            f"No folder {BATCHES} or {TREE.folder} under {root}: unpack the archive from {published['homepage']} "
+            f"there, fetch it with 'labkit data get cifar10', or take source='sample' to work on textures."
         )
     if there[0] == BATCHES:
         paths = [f"{BATCHES}/{name}" for name in MD5]
@@ -70,8 +66,8 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
         if odd and source == "download":
             raise not_overwritten(root / odd[0])
         return replace(found, odd=odd) if odd else replace(found, name="CIFAR-10", verified=True)
-    found = describe(root, tree_files(root), published, "official", "images in the CIFAR-10 layout")
-    counts = {part: sum(path.startswith(f"{TREE}/{part}/") for path in found.files) for part in PARTS}
+    found = describe(root, TREE.files(root), published, "official", "images in the CIFAR-10 layout")
+    counts = {part: sum(path.startswith(f"{TREE.folder}/{part}/") for path in found.files) for part in PARTS}
     if tuple(class_names(found)) == NAMES and counts == IMAGES:
         return replace(found, name="CIFAR-10 as single images, perhaps re-encoded", complete=True)
     return found
@@ -83,54 +79,10 @@ def _all_there(root: Path, paths: list[str]) -> None:
         raise DataError(f"There is no file {root / missing[0]}: unpack the whole archive again.")
 
 
-def tree_files(root: Path) -> list[str]:
-    """The images of a tree, relative to ``root``, by part, class and name; DataError where a class has none."""
-    for fault in faults(root):
-        raise fault
-    return [
-        f"{TREE}/{part}/{name}/{file}"
-        for part in PARTS
-        for name in _classes(root, part)
-        for file in images_in(root / TREE / part / name)
-    ]
-
-
-def images_in(folder: Path) -> list[str]:
-    """The names of the images in a folder, sorted; hidden files, which systems leave behind, are none."""
-    return [file for file in sorted(os.listdir(folder)) if file.lower().endswith(SUFFIXES) and file[0] != "."]
-
-
-def faults(root: Path) -> Iterator[DataError]:
-    """What is wrong with a tree before an image is opened: parts or classes that are missing, or are empty."""
-    try:
-        classes = {part: _classes(root, part) for part in PARTS}
-    except DataError as fault:
-        yield fault
-        return
-    if not any(classes.values()):
-        yield DataError(f"{root / TREE} holds no class: put a folder of images for each into train and test.")
-    for odd in sorted(set(classes["train"]) ^ set(classes["test"])):
-        yield DataError(
-            f"{root / TREE} has the class {odd!r} in one of train and test only: both need the same folders."
-        )
-    for folder in (root / TREE / part / name for part in PARTS for name in classes[part]):
-        if not images_in(folder):
-            yield DataError(
-                f"{folder} holds no image ({', '.join(SUFFIXES)}): fill it, or take the class away from train and test."
-            )
-
-
-def _classes(root: Path, part: str) -> list[str]:
-    folder = root / TREE / part
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}: a tree has {TREE}/train and {TREE}/test, a folder a class.")
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-
-
 def class_names(source: Source) -> list[str]:
     """The names of the classes, in the order of the labels."""
-    if _is_tree(source):
-        return sorted({path.split("/")[2] for path in source.files})
+    if TREE.holds(source):
+        return tree.class_names(source)
     path = source.root / BATCHES / META
     names = _read(path).get("label_names")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
@@ -140,31 +92,7 @@ def class_names(source: Source) -> list[str]:
 
 def load(source: Source, size: int) -> tuple[Split, Split]:
     """The training pool and the test set: images (N, 3, size, size) uint8, labels (N,) int64; every file is checked."""
-    return _load_tree(source, size) if _is_tree(source) else _load_batches(source, size)
-
-
-def _is_tree(source: Source) -> bool:
-    return next(iter(source.files)).startswith(f"{TREE}/")
-
-
-def _load_tree(source: Source, size: int) -> tuple[Split, Split]:
-    files, names = list(source.files), class_names(source)
-
-    def decode(i: int) -> np.ndarray:
-        return fitted(read_image(source.root / files[i]), size).transpose(2, 0, 1)
-
-    name = f"cifar10-{source.fingerprint[:12]}-{size}.npy"
-    images = torch.from_numpy(decoded(source.root, name, (len(files), 3, size, size), decode))
-    number = {name: i for i, name in enumerate(names)}
-    labels = torch.tensor([number[path.split("/")[2]] for path in files])
-    count = sum(path.startswith(f"{TREE}/train/") for path in files)
-    parts = (slice(None, count), slice(count, None))
-    return tuple(Split(images[part], labels[part], np.arange(len(labels[part]))) for part in parts)
-
-
-def read_image(path: Path) -> Image.Image:
-    """An image of a tree, in colour; DataError unless it has 8 bits a channel."""
-    return open_image(path, PHOTO, ADVICE).convert("RGB")
+    return TREE.load(source, size) if TREE.holds(source) else _load_batches(source, size)
 
 
 def _load_batches(source: Source, size: int) -> tuple[Split, Split]:

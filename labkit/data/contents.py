@@ -12,6 +12,7 @@ import numpy as np
 
 from labkit.data import cifar10, liver, mnist, pets
 from labkit.data.sources import Source
+from labkit.data.tree import PARTS, Tree
 from labkit.errors import DataError
 
 Pair = tuple[np.ndarray, np.ndarray | None]  # image (H, W) or (H, W, 3) uint8; mask (H, W) bool, where there is one
@@ -68,13 +69,13 @@ def _given(image: np.ndarray) -> Pair:
 
 def _cifar10(root: Path) -> Contents:
     if not (root / cifar10.BATCHES).is_dir():
-        return _cifar10_tree(root)
+        return _tree(root, cifar10.TREE, cifar10.IMAGES)
     pictures, faults, names = [], [], list(cifar10.NAMES)
     try:
         names = cifar10.class_names(_source(root, [f"{cifar10.BATCHES}/{cifar10.META}"]))
     except DataError as fault:
         faults.append(fault)
-    for part, files in zip(cifar10.PARTS, (cifar10.TRAINING, cifar10.TEST), strict=True):
+    for part, files in zip(PARTS, (cifar10.TRAINING, cifar10.TEST), strict=True):
         for file in files:
             try:
                 images, labels = cifar10.read_batch(root / cifar10.BATCHES / file, len(names))
@@ -85,17 +86,16 @@ def _cifar10(root: Path) -> Contents:
     return Contents(pictures, faults, names, cifar10.IMAGES)
 
 
-def _cifar10_tree(root: Path) -> Contents:
-    folder = root / cifar10.TREE
-    classes = [path for part in cifar10.PARTS for path in sorted((folder / part).glob("[!.]*")) if path.is_dir()]
-    paths = [path / name for path in classes for name in cifar10.images_in(path)]
-    pictures = [Picture(p.parts[-3], p.parts[-2], f"{p.parts[-2]}/{p.name}", partial(_photo, p)) for p in paths]
-    faults = list(cifar10.faults(root))
-    return Contents(pictures, faults, sorted({picture.label for picture in pictures}), cifar10.IMAGES)
+def _tree(root: Path, tree: Tree, published: dict[str, int]) -> Contents:
+    pictures = [
+        Picture(path.parts[-3], path.parts[-2], f"{path.parts[-2]}/{path.name}", partial(_photo, tree, path))
+        for path in tree.images(root)
+    ]
+    return Contents(pictures, list(tree.faults(root)), sorted({p.label for p in pictures}), published)
 
 
-def _photo(path: Path) -> Pair:
-    return np.asarray(cifar10.read_image(path)), None
+def _photo(tree: Tree, path: Path) -> Pair:
+    return np.asarray(tree.read(path)), None
 
 
 def _liver(root: Path) -> Contents:

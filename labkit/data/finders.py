@@ -8,7 +8,7 @@ FIND = {"mnist": mnist.find, "liver": liver.find, "cifar10": cifar10.find, "pets
 PLACES = {  # under the data root; any of them is enough for a lab to leave its sample alone
     "mnist": tuple(mnist.LAYOUT),
     "liver": ("liver",),
-    "cifar10": (cifar10.BATCHES, cifar10.TREE),
+    "cifar10": (cifar10.BATCHES, cifar10.TREE.folder),
     "pets": (pets.FOLDER,),
 }
 

@@ -25,7 +25,7 @@ METRIC = "accuracy"
 
 
 class ClassificationParameters(TrainingParameters):
-    """What labs 1, 4 and 5 have in common."""
+    """What labs that classify have in common."""
 
     limit: whole(0, 10_000_000, "at most so many training images, and as many test images; 0: all")
     validation_share: real(0, 0.9, "share of the training images that chooses the best epoch", above=True)
@@ -46,8 +46,12 @@ class Data(Parts):
         return super().facts(source) | {"class_names": self.class_names}
 
 
-def divide(params: ClassificationParameters, pool: Split, test: Split, class_names: list[str]) -> Data:
+def divide(
+    params: ClassificationParameters, pool: Split, test: Split, class_names: list[str], complete_test: int = 10_000
+) -> Data:
     """Apply ``limit``, and split validation off the training images, class by class, by seed.
+
+    ``complete_test``: how many test images were published.
 
     A limited test set is the same for every seed, so that seeds can be compared.
     With ``select_on = "test"`` nothing is held out and the test set is the validation set: the reports' protocol.
@@ -60,7 +64,7 @@ def divide(params: ClassificationParameters, pool: Split, test: Split, class_nam
         raise DataError(
             f"Only {len(train)} of {len(pool)} images are left for training: raise limit or lower validation_share."
         )
-    return Data(train, val, test, complete_test=10_000, class_names=class_names)
+    return Data(train, val, test, complete_test, class_names=class_names)
 
 
 def batches(

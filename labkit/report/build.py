@@ -54,7 +54,7 @@ def chosen_runs(root: str, folders: Sequence[Path], labs: Sequence[str]) -> tupl
     """The finished runs that the report is about, and what was left out: columns folder, reason."""
     trained = {name[:2] for name in LABS if name not in READERS}
     if unknown := sorted(set(labs) - trained):
-        raise RequestError(f"There is no lab {unknown[0]!r} that trains: give numbers from 01 to {max(trained)}.")
+        raise RequestError(f"There is no lab {unknown[0]!r} that trains: give any of {', '.join(sorted(trained))}.")
     where = str(runs_root(root)) if not folders else ", ".join(map(str, folders))
     runs, left_out = known(*(open_runs(folders) if folders else find_runs(runs_root(root))))
     if labs:
@@ -62,5 +62,8 @@ def chosen_runs(root: str, folders: Sequence[Path], labs: Sequence[str]) -> tupl
         left_out = left_out[left_out["folder"].str[:2].isin(labs)]
     if not runs:
         of = f" of lab {', '.join(labs)}" if labs else ""
-        raise RequestError(f"There is no finished run{of} in {where}: make one first, with labkit run.")
+        why = "".join(
+            f" ({row.folder} was left out: {row.reason.removesuffix('.')})" for row in left_out[:1].itertuples()
+        )
+        raise RequestError(f"There is no finished run{of} in {where}{why}: make one first, with labkit run.")
     return runs, left_out

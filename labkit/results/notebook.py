@@ -74,7 +74,13 @@ def _show_picture(png: bytes, alt: str) -> None:
 
 
 def table(run: Run, name: str, frame: pd.DataFrame, **formats: str) -> None:
-    """Show a table and keep it as ``tables/NAME.{csv,tex}``; a format is a name of FORMATTERS."""
+    """Show a table and keep it as ``tables/NAME.{csv,tex}``; a format is a name of FORMATTERS.
+
+    One without a row is said to be empty and not kept: no file could say what its columns hold.
+    """
+    if frame.empty:
+        say(f"*The table {name} has no row here and is left out.*")
+        return
     formatters = {column: FORMATTERS[kind] for column, kind in formats.items()}
     write_atomic(run.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     escaped = {column: lambda value, form=form: form(value).replace("%", r"\%") for column, form in formatters.items()}

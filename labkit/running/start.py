@@ -19,13 +19,6 @@ from labkit.running.doctor import Steps
 from labkit.running.findings import Finding
 from labkit.running.request import find_notebook
 
-SAMPLES = {
-    "mnist": "1,797 digits from scikit-learn, 8×8 drawn larger",
-    "liver": "made-up slices of four made-up patients",
-    "cifar10": "ten classes of made-up textures",
-    "pets": "made-up figures of cats and dogs",
-}
-USED_BY = {"mnist": "1, 4, 5", "liver": "2", "cifar10": "4, 5", "pets": "3"}
 Figure = tuple[figures.Plot, pd.DataFrame, str, dict[str, Any]]  # plot function, table, description, options
 
 
@@ -67,9 +60,9 @@ def data_sets(root: str) -> pd.DataFrame:
         rows.append(
             {
                 "data set": facts["name"].split(",")[0],
-                "labs": USED_BY[name],
+                "labs": facts["labs"],
                 "here": _here(name, root),
-                "sample": SAMPLES[name],
+                "sample": facts["sample"],
                 "licence": facts["licence"],
                 "to fetch it": f"labkit data get {name} ({facts['megabytes']} MB)",
             }
