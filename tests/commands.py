@@ -43,6 +43,25 @@ def run(*words: object) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
 
 
+def papermill(notebook: Path, folder: Path, *words: str, data: Path | None = None) -> subprocess.CompletedProcess:
+    """A notebook executed by plain papermill from the root folder; ``out.ipynb`` and ``runs`` come into ``folder``."""
+    return subprocess.run(
+        [sys.executable, "-m", "papermill", str(notebook), str(folder / "out.ipynb"), "--no-progress-bar", *words],
+        cwd="/",
+        env=environment(folder / "runs", data or folder),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def only_run(out: Path) -> Path:
+    """The one run folder under ``out``."""
+    (folder,) = (path for path in out.glob("[0-9][0-9]_*/*") if path.is_dir())
+    return folder
+
+
 @contextmanager
 def under_way(*words: object) -> Iterator[subprocess.Popen]:
     """A command under way, which does not outlive the test, whatever becomes of that."""

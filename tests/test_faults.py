@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
-from commands import run, run_alone, under_way, wait_for
+from commands import only_run, run, run_alone, under_way, wait_for
 from conftest import write_idx
 from test_data import published
 
@@ -29,12 +29,6 @@ WORDS = ["04", "-p", "source", "sample", "-p", "limit", "120", "-p", "batch_size
 LONG = [*WORDS, "-p", "epochs", "300"]
 
 
-def folder_of(out: Path) -> Path:
-    """The one run folder under ``out``."""
-    (folder,) = (path for path in out.glob("04_block_cnn/*") if path.is_dir())
-    return folder
-
-
 def papermill_of(command: subprocess.Popen) -> list[psutil.Process]:
     return [p for p in psutil.Process(command.pid).children() if "labkit.running.headless" in p.cmdline()]
 
@@ -45,7 +39,7 @@ def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, Path, psutil.Pro
     with under_way("run", *LONG, "--out", tmp_path) as command:
         wait_for(lambda: list(tmp_path.glob("04_block_cnn/*/history.csv")))
         (papermill,) = papermill_of(command)
-        yield command, folder_of(tmp_path), papermill
+        yield command, only_run(tmp_path), papermill
 
 
 def goes_on(folder: Path, epochs_before: int) -> None:
@@ -90,7 +84,7 @@ def test_a_labkit_run_killed_before_its_kernel_has_begun_ends_at_once(tmp_path: 
         command.kill()
     _, left = psutil.wait_procs([papermill], timeout=GRACE / 2)
     assert not left
-    manifest = read_manifest(folder_of(tmp_path))
+    manifest = read_manifest(only_run(tmp_path))
     assert (manifest["status"], manifest["sessions"]) == ("interrupted", [])
 
 
@@ -126,7 +120,7 @@ def test_a_run_on_a_disk_that_fills_says_so_and_goes_on_when_there_is_room(small
             assert finished.returncode == 1, finished.stdout
             assert "No space left on device" in finished.stderr
     assert finished.returncode == 0, finished.stderr
-    folder = folder_of(small_disk)
+    folder = only_run(small_disk)
     assert read_manifest(folder)["status"] == "completed"
     assert not list(folder.rglob(".*.unfinished"))
     assert not (folder / ".reserve").exists()

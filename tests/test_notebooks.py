@@ -6,13 +6,12 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from commands import environment, labkit, options, run, run_alone, under_way, wait_for
+from commands import environment, labkit, only_run, options, papermill, run, run_alone, under_way, wait_for
 from conftest import DEFAULTS, NOTEBOOK, TINY, check_exercises, check_figures, check_no_widgets, write_idx
 from filelock import FileLock
 from jupyter_client.manager import start_new_kernel
@@ -25,12 +24,6 @@ from labkit.training.loop import fit
 
 SMALL = options(TINY)
 SLOW = [*SMALL, "-p", "epochs", "500"]  # would train for many minutes
-
-
-def only_run(out: Path) -> Path:
-    """The one run folder under ``out``."""
-    (folder,) = (path for path in (out / NOTEBOOK.stem).iterdir() if path.is_dir())
-    return folder
 
 
 def training_has_begun(out: Path) -> bool:
@@ -147,15 +140,7 @@ def test_a_refused_request_takes_nothing_away_and_unreadable_results_are_made_ag
 
 
 def test_plain_papermill_from_the_root_folder(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "--no-progress-bar"]
-    finished = subprocess.run(
-        [*command, *SMALL, "-p", "epochs", "1"],
-        cwd="/",
-        env=environment(tmp_path / "runs", tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = papermill(NOTEBOOK, tmp_path, *SMALL, "-p", "epochs", "1")
     assert finished.returncode == 0, finished.stderr
     folder = only_run(tmp_path / "runs")
     assert read_manifest(folder)["status"] == "completed"
@@ -163,14 +148,7 @@ def test_plain_papermill_from_the_root_folder(tmp_path: Path) -> None:
 
 
 def test_plain_papermill_stops_before_the_data_with_a_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "--no-progress-bar"]
-    finished = subprocess.run(
-        [*command, "-p", "epoch", "1"],
-        env=environment(tmp_path / "runs", tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = papermill(NOTEBOOK, tmp_path, "-p", "epoch", "1")
     assert finished.returncode == 1
     assert "RequestError: There is no parameter 'epoch': did you mean 'epochs'?" in finished.stderr
     assert not (tmp_path / "runs").exists()

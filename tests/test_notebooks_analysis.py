@@ -2,13 +2,12 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pdfua
 import pytest
-from commands import environment, options, run
+from commands import options, papermill, run
 from conftest import TINY, check_exercises, check_figures, check_no_widgets
 
 from labkit.paths import project_root
@@ -78,16 +77,8 @@ def test_the_report_of_real_runs(analysed: tuple[Path, subprocess.CompletedProce
 
 def test_plain_papermill_analyses_too(analysed: tuple[Path, subprocess.CompletedProcess], tmp_path: Path) -> None:
     notebook = project_root() / "notebooks" / "06_analysis.ipynb"
-    words = ["-p", "runs_root", str(analysed[0]), "-p", "measure_side", "0", "--no-progress-bar"]
-    done = subprocess.run(
-        [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb"), *words],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment(tmp_path / "runs", tmp_path),
-        timeout=300,
-        check=False,
-    )
+    words = ["-p", "runs_root", str(analysed[0]), "-p", "measure_side", "0"]
+    done = papermill(notebook, tmp_path, *words)
     assert done.returncode == 0, done.stderr
 
 

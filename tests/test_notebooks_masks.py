@@ -2,24 +2,17 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from commands import environment, options, run
+from commands import only_run, options, papermill, run
 from conftest import check_exercises, check_figures, check_no_widgets
 from PIL import Image
-from segments import LIVER_NOTEBOOK, PETS_NOTEBOOK, TINY_LIVER, TINY_PETS, write_liver, write_pets
+from segments import LIVER_NOTEBOOK, TINY_LIVER, TINY_PETS, write_liver, write_pets
 
 from labkit.results.manifest import read_manifest
-
-
-def only_run(out: Path, stem: str) -> Path:
-    (folder,) = (path for path in (out / stem).iterdir() if path.is_dir())
-    return folder
 
 
 @pytest.fixture(scope="module", params=["02", "03"])
@@ -29,8 +22,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     small = {"02": TINY_LIVER | {"limit": 20}, "03": TINY_PETS}[number] | {"tensorboard": "true"}
     finished = run("run", number, *options(small), "--data", tmp_path_factory.mktemp("data"), "--out", out)
     assert finished.returncode == 0, finished.stderr
-    stem = {"02": LIVER_NOTEBOOK.stem, "03": PETS_NOTEBOOK.stem}[number]
-    return number, only_run(out, stem), finished.stdout
+    return number, only_run(out), finished.stdout
 
 
 FIGURES = ["augmentation", "curves", "overlays", "spread", "size", "thresholds"]
@@ -119,17 +111,10 @@ def test_the_run_can_be_used_on_an_image(done: tuple[str, Path, str], tmp_path: 
 
 def test_plain_papermill_runs_the_liver_lab_on_files_of_ones_own(tmp_path: Path) -> None:
     root = write_liver(tmp_path / "data")
-    command = [sys.executable, "-m", "papermill", str(LIVER_NOTEBOOK), str(tmp_path / "out.ipynb"), "--no-progress-bar"]
-    finished = subprocess.run(
-        [*command, *options(TINY_LIVER | {"epochs": 1, "validation_volume": 0})],
-        cwd="/",
-        env=environment(tmp_path / "runs", root),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    small = options(TINY_LIVER | {"epochs": 1, "validation_volume": 0})
+    finished = papermill(LIVER_NOTEBOOK, tmp_path, *small, data=root)
     assert finished.returncode == 0, finished.stderr
-    manifest = read_manifest(only_run(tmp_path / "runs", LIVER_NOTEBOOK.stem))
+    manifest = read_manifest(only_run(tmp_path / "runs"))
     assert (manifest["status"], manifest["data"]["kind"], manifest["data"]["verified"]) == (
         "completed",
         "official",
@@ -142,7 +127,7 @@ def test_a_lab_with_one_network_and_one_image_a_part(tmp_path: Path) -> None:
     small = TINY_PETS | {"limit": 0, "epochs": 1, "rival": "none", "image_size": 128, "batch_size": 1}
     finished = run("run", "03", *options(small), "--data", root, "--out", tmp_path / "runs")
     assert finished.returncode == 0, finished.stderr + finished.stdout
-    counts = read_manifest(only_run(tmp_path / "runs", PETS_NOTEBOOK.stem))["data"]["counts"]
+    counts = read_manifest(only_run(tmp_path / "runs"))["data"]["counts"]
     assert counts == {"train": 2, "validation": 1, "test": 1}
 
 

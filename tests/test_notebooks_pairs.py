@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from commands import options, run
+from commands import only_run, options, run
 from conftest import check_exercises, check_figures, check_no_widgets
 from PIL import Image
-from test_notebooks_masks import only_run
 
 from labkit.results.manifest import read_manifest
 
-STEMS = {"04": "04_block_cnn", "05": "05_digit_on_photo"}
 TINY = {
     "04": {"limit": 200, "epochs": 2, "blocks": 2, "width": 4},
     "05": {"limit": 120, "epochs": 2, "width": 4},
@@ -30,7 +28,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     number, out = request.param, tmp_path_factory.mktemp("runs")
     finished = run("run", number, *options(TINY[number]), "--data", tmp_path_factory.mktemp("data"), "--out", out)
     assert finished.returncode == 0, finished.stderr
-    return number, only_run(out, STEMS[number])
+    return number, only_run(out)
 
 
 def test_the_run_folder_is_complete(done: tuple[str, Path]) -> None:

@@ -1,13 +1,11 @@
 """The first notebook: executed without data and with damaged ones; what it says of a machine, and of data."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import environment, run
+from commands import papermill, run
 from conftest import write_idx
 
 from labkit.errors import RequestError
@@ -24,15 +22,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     folder = tmp_path_factory.mktemp("start")
     data = write_idx(folder / "data")
     (data / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03")
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(folder / "out.ipynb"), "--no-progress-bar"]
-    finished = subprocess.run(
-        [*command, "-p", "examples", "2"],
-        cwd="/",
-        env=environment(folder / "runs", data),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = papermill(NOTEBOOK, folder, "-p", "examples", "2", data=data)
     assert finished.returncode == 0, finished.stderr
     assert not (folder / "runs").exists()
     cells = json.loads((folder / "out.ipynb").read_text("utf-8"))["cells"]
