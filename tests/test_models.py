@@ -1,10 +1,12 @@
 """The contract that every model keeps, and the facts that the reports state."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from overfitting import learns
 from torch import nn
 
 from labkit.errors import RequestError
@@ -47,13 +49,8 @@ def test_every_parameter_gets_a_gradient(build: Callable[..., nn.Module]) -> Non
 def test_overfits_one_batch(build: Callable[..., nn.Module]) -> None:
     torch.manual_seed(0)
     model, images, labels = build(num_classes=4), torch.rand(8, 1, 8, 8), torch.arange(8) % 4
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-    for _ in range(25):
-        optimiser.zero_grad()
-        loss = nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-        optimiser.step()
-    assert loss.item() < 0.1
+    loss = partial(nn.functional.cross_entropy, target=labels)
+    assert learns(model, images, loss, lambda logits: loss(logits) < 0.1, rate=1e-3, steps=25)
 
 
 @classifiers
@@ -151,14 +148,9 @@ def test_a_segmenter_overfits_one_batch(build: Callable[..., nn.Module]) -> None
     for i in range(3):
         masks[i, 8 * i : 8 * i + 12, 5:25] = 1
     images = masks[:, None] * 0.5 + 0.3 * torch.rand(3, 1, 32, 32)
-    model = build()
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(90):
-        optimiser.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(model(images)[:, 0], masks)
-        loss.backward()
-        optimiser.step()
-    assert ((model(images)[:, 0] > 0) == (masks > 0)).float().mean() > 0.98
+    loss = partial(nn.functional.binary_cross_entropy_with_logits, target=masks[:, None])
+    learnt = lambda logits: ((logits[:, 0] > 0) == (masks > 0)).float().mean() > 0.98  # noqa: E731
+    assert learns(build(), images, loss, learnt, rate=1e-2, steps=90)
 
 
 @segmenters

@@ -14,10 +14,11 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from labkit.data.loading import Batches
 from labkit.errors import RequestError, TrainingError
-from labkit.labs import mnist_resnet18 as lab
+from labkit.labs import block_cnn as lab
 from labkit.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from labkit.training.loop import evaluate, fit, predict
+from labkit.training.loop import Recipe, evaluate, fit, predict
 from labkit.training.losses import cross_entropy
 from labkit.training.memory import freed_memory_kept
 from labkit.training.metrics import accuracy
@@ -29,14 +30,20 @@ from labkit.training.stopping import either, loss_rise, never, patience, stopped
 TIMES = ("seconds", "images_per_second")
 
 
-def train(params: lab.Parameters, folder: Path, observers: Any = (), **changes: Any) -> tuple[list[dict], Any]:
-    """Train lab 1 by ``params`` in ``folder``; history without its times, and the model."""
-    params = params.model_copy(update=changes)
+def parts(params: lab.Parameters) -> tuple[torch.nn.Module, Recipe, Batches, Batches, Batches]:
+    """Lab 4's network and recipe by ``params``, and the batches for training, validation and test."""
     data, model = lab.load_data(params, lab.find_data(params)), lab.build_model(params)
-    recipe = lab.build_recipe(params, model)
-    history = fit(
-        model, lab.batches(params, data.train, train=True), lab.batches(params, data.val), recipe, folder, observers
-    )
+    preparation = lab.preprocessing(params, data)
+    batches = [
+        lab.batches(params, split, preparation, split is data.train) for split in (data.train, data.val, data.test)
+    ]
+    return model, lab.build_recipe(params, model), *batches
+
+
+def train(params: lab.Parameters, folder: Path, observers: Any = (), **changes: Any) -> tuple[list[dict], Any]:
+    """Train by ``params`` in ``folder``; history without its times, and the model."""
+    model, recipe, training, validation, _ = parts(params.model_copy(update=changes))
+    history = fit(model, training, validation, recipe, folder, observers)
     return [{k: v for k, v in row.items() if k not in TIMES} for row in history], model
 
 
@@ -102,25 +109,24 @@ def test_signal_handlers_are_given_back(tiny: lab.Parameters, tmp_path: Path) ->
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
     tiny: lab.Parameters, tmp_path: Path, value: float
 ) -> None:
-    data, model = lab.load_data(tiny, lab.find_data(tiny)), lab.build_model(tiny)
-    recipe, calls = lab.build_recipe(tiny, model), []
+    model, recipe, training, validation, _ = parts(tiny)
+    calls = []
 
     def spoilt(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         return cross_entropy(logits, targets) * (value if len(calls) == 6 else 1)
 
     recipe.objective = spoilt
-    batches = lab.batches(tiny, data.train, train=True), lab.batches(tiny, data.val)
     with pytest.raises(TrainingError, match=rf"{value} at step 2 of 4 in epoch 2 \(learning rate .*, precision \w+\)"):
-        fit(model, *batches, recipe, tmp_path)
+        fit(model, training, validation, recipe, tmp_path)
     _, facts = read_checkpoint(tmp_path / "last.safetensors")
     assert facts["state"]["epoch"] == 1
     assert all(torch.isfinite(t).all() for t in read_checkpoint(tmp_path / "best.safetensors")[0].values())
 
 
 def test_the_best_epoch_is_kept_not_the_last(tiny: lab.Parameters, tmp_path: Path) -> None:
-    data, model = lab.load_data(tiny, lab.find_data(tiny)), lab.build_model(tiny)
-    recipe = dataclasses.replace(lab.build_recipe(tiny, model), epochs=3, metric_name="score", stop_early=never)
+    model, recipe, training, validation, _ = parts(tiny)
+    recipe = dataclasses.replace(recipe, epochs=3, metric_name="score", stop_early=never)
     epochs = iter([0.2, 0.9, 0.5])
     recipe.metric = lambda logits, targets: torch.zeros(len(targets)) if model.training else next_score(targets)
     scores: dict[str, float] = {}
@@ -129,7 +135,7 @@ def test_the_best_epoch_is_kept_not_the_last(tiny: lab.Parameters, tmp_path: Pat
         scores["now"] = next(epochs)
         return torch.full((len(targets),), scores["now"])
 
-    history = fit(model, lab.batches(tiny, data.train, train=True), lab.batches(tiny, data.val), recipe, tmp_path)
+    history = fit(model, training, validation, recipe, tmp_path)
     assert [round(row["val_score"], 1) for row in history] == [0.2, 0.9, 0.5]
     tensors, row = read_checkpoint(tmp_path / "best.safetensors")
     assert row["epoch"] == 2
@@ -157,17 +163,17 @@ def test_the_reports_rule_counts_epochs_above_a_multiple_of_the_lowest_loss() ->
 
 
 def test_scores_do_not_depend_on_the_batch_size(tiny: lab.Parameters) -> None:
-    data, model = lab.load_data(tiny, lab.find_data(tiny)), lab.build_model(tiny)
+    model, *_, test = parts(tiny)
     precision = choose_precision("float32", choose_device("cpu"))
     results = []
     for size in (1, 7, 1000):
-        batches = dataclasses.replace(lab.batches(tiny, data.test), batch_size=size)
+        batches = dataclasses.replace(test, batch_size=size)
         results.append(evaluate(model, batches, cross_entropy, accuracy, precision))
     for losses, scores in results[1:]:
         np.testing.assert_allclose(losses, results[0][0], atol=1e-5)
         np.testing.assert_array_equal(scores, results[0][1])
-    logits = predict(model, lab.batches(tiny, data.test), precision)
-    assert np.array_equal(accuracy(logits, data.test.targets).numpy(), results[0][1])
+    logits = predict(model, test, precision)
+    assert np.array_equal(accuracy(logits, test.split.targets).numpy(), results[0][1])
 
 
 def test_float16_and_float32_train_too(tiny: lab.Parameters, tmp_path: Path) -> None:
