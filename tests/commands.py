@@ -56,9 +56,9 @@ def papermill(notebook: Path, folder: Path, *words: str, data: Path | None = Non
     )
 
 
-def only_run(out: Path) -> Path:
-    """The one run folder under ``out``."""
-    (folder,) = (path for path in out.glob("[0-9][0-9]_*/*") if path.is_dir())
+def only_run(out: Path, number: str = "[0-9][0-9]") -> Path:
+    """The one run folder under ``out``, of the lab with that number."""
+    (folder,) = (path for path in out.glob(f"{number}_*/*") if path.is_dir())
     return folder
 
 

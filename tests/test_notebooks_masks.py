@@ -22,7 +22,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     small = {"02": TINY_LIVER | {"limit": 20}, "03": TINY_PETS}[number] | {"tensorboard": "true"}
     finished = run("run", number, *options(small), "--data", tmp_path_factory.mktemp("data"), "--out", out)
     assert finished.returncode == 0, finished.stderr
-    return number, only_run(out), finished.stdout
+    return number, only_run(out, number), finished.stdout
 
 
 FIGURES = ["augmentation", "curves", "overlays", "spread", "size", "thresholds"]

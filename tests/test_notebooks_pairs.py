@@ -28,7 +28,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     number, out = request.param, tmp_path_factory.mktemp("runs")
     finished = run("run", number, *options(TINY[number]), "--data", tmp_path_factory.mktemp("data"), "--out", out)
     assert finished.returncode == 0, finished.stderr
-    return number, only_run(out)
+    return number, only_run(out, number)
 
 
 def test_the_run_folder_is_complete(done: tuple[str, Path]) -> None:

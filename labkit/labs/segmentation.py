@@ -70,7 +70,7 @@ class SegmentationParameters(TrainingParameters):
     augmentation: choice(*POLICIES, meaning="what may happen to a training image and its mask")
     loss: choice(*losses.SEGMENTATION, meaning="what training makes small")
     pin_memory: switch("page-locked batches, which copy faster to a GPU; nothing on a CPU")
-    checkpointing: switch("compute what is cheap twice instead of keeping it: less memory, a little more time")
+    checkpointing: switch("compute activations twice instead of keeping them: less memory, more time")
 
     @model_validator(mode="after")
     def _fits_the_networks(self) -> Self:

@@ -7,24 +7,28 @@ normalisation and ReLU between two convolutions take a few per cent of the time 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(function: Callable[..., Tensor], *inputs: Tensor, **options: Any) -> Tensor:
-    """``function(*inputs, **options)``, of which the backward pass computes again what it needs.
+def kept(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """``function(*inputs)``, of which everything is kept that the backward pass needs."""
+    return function(*inputs)
+
+
+def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """``function(*inputs)``, of which the backward pass computes again what it needs.
 
     Where the last layer is a convolution, it is not carried out again: it needs its input only. Batch normalisation
     within ``function`` takes its running means once; for that, ``function`` must be a module.
     """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():  # a compiler decides by itself what to keep
-        return function(*inputs, **options)
+        return function(*inputs)
     norms = [m for m in function.modules() if isinstance(m, nn.BatchNorm2d)] if isinstance(function, nn.Module) else []
     twice = lambda: (nullcontext(), statistics_frozen(norms))  # noqa: E731
-    return checkpoint(function, *inputs, use_reentrant=False, context_fn=twice, **options)
+    return checkpoint(function, *inputs, use_reentrant=False, context_fn=twice)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ Stem and max-pool shrink the image to a quarter before the first stage, so most 
 arithmetic than UNet's. In return it has to enlarge twice more at the end, without a skip.
 """
 
-from operator import call
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labkit.errors import RequestError
-from labkit.models.recompute import recomputed
+from labkit.models.recompute import kept, recomputed
 from labkit.models.resnet import BasicBlock, init_he, stage
 from labkit.models.unet import UpBlock, pad_to_multiple, upsampling
 
@@ -35,7 +34,8 @@ class ResNet34UNet(nn.Module):
     Maps images (N, in_channels, H, W) of any size to logits (N, out_channels, H, W). ``width`` is that of the first
     stage (64 in the paper). ``block``: ``post_add_relu`` is the paper's, ``pre_add_relu`` the report's. ``init``:
     ``he`` or ``default`` (PyTorch's). ``pretrained`` starts the encoder from torchvision's ImageNet weights (width 64,
-    three channels, the paper's block); RequestError where they cannot be had. ``checkpointing`` as in UNet.
+    three channels, the paper's block); RequestError where they cannot be had. ``checkpointing``
+    computes each stage of the encoder a second time, convolutions included, and of the decoder as much as in UNet.
     """
 
     def __init__(
@@ -74,7 +74,8 @@ class ResNet34UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H, W) logits."""
         height, width = x.shape[-2:]
-        run, skips = recomputed if self.checkpointing else call, []
+        run = recomputed if self.checkpointing else kept
+        skips = []
         x = self.stem(pad_to_multiple(x, 64))  # (N, width, H / 2, W / 2)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # (N, width, H / 4, W / 4)
         for level in self.stages:

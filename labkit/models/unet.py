@@ -7,24 +7,23 @@ network of 31 million parameters.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import call
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.models.recompute import recomputed
+from labkit.models.recompute import kept, recomputed
 from labkit.models.resnet import conv3x3, init_he
 
-as_it_is = nn.Identity()
-halved = partial(F.max_pool2d, kernel_size=2)  # (N, C, H, W) -> (N, C, H / 2, W / 2)
+unchanged = nn.Identity()
+half_size = partial(F.max_pool2d, kernel_size=2)  # (N, C, H, W) -> (N, C, H / 2, W / 2)
 
 
 class DoubleConv(nn.Sequential):
     """Twice: 3×3 convolution, batch normalisation (if asked for), ReLU; (N, C_in, H, W) -> (N, C_out, H, W).
 
-    With ``run=recomputed``, of what leads to a convolution nothing is kept for the backward pass but the outputs of the
-    one before: batch normalisation, ReLU, max-pool and concatenation are cheap, and carried out a second time.
+    With ``run=recomputed`` only the inputs and the output of each convolution are kept for the backward pass: what
+    prepares the inputs, and what lies between the two convolutions, is cheap and is carried out a second time.
     """
 
     def __init__(self, in_channels: int, out_channels: int, batch_norm: bool = True):
@@ -35,7 +34,7 @@ class DoubleConv(nn.Sequential):
         super().__init__(*layers)
 
     def forward(
-        self, *inputs: Tensor, prepare: Callable[..., Tensor] = as_it_is, run: Callable[..., Tensor] = call
+        self, *inputs: Tensor, prepare: Callable[..., Tensor] = unchanged, run: Callable[..., Tensor] = kept
     ) -> Tensor:
         """``prepare`` makes (N, C_in, H, W) out of the inputs."""
         layers, half = list(self), len(self) // 2
@@ -82,8 +81,8 @@ class UpBlock(nn.Module):
         self.gate = AttentionGate(out_channels) if gated else None
         self.convs = DoubleConv(2 * out_channels, out_channels, batch_norm)
 
-    def forward(self, x: Tensor, skip: Tensor, run: Callable[..., Tensor] = call) -> Tensor:
-        """x (N, C_in, H, W) and skip (N, C_out, 2H, 2W) -> (N, C_out, 2H, 2W); ``run`` as in DoubleConv."""
+    def forward(self, x: Tensor, skip: Tensor, run: Callable[..., Tensor] = kept) -> Tensor:
+        """x (N, C_in, H, W), skip (N, C_out, 2H, 2W) -> (N, C_out, 2H, 2W); ``run`` can save memory: ``recomputed``."""
         return self.convs(x, skip, prepare=self.side_by_side, run=run)
 
     def side_by_side(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -99,8 +98,8 @@ class UNet(nn.Module):
     the levels, each of which halves the size; ``bottleneck`` is the width below the last. ``dropout`` is the share of
     bottleneck channels left out in training. ``init``: ``he`` or ``default`` (PyTorch's). ``up``: ``transposed`` or
     ``bilinear``. Without ``skips``, zeros take the place of the encoder's features in the decoder, to see what they are
-    worth. ``checkpointing`` computes what is cheap between two convolutions a second time in the backward pass instead
-    of keeping it: less memory, a little more time, the same gradients (``recomputed``).
+    worth. ``checkpointing`` computes what is cheap (normalising, shrinking, enlarging) a second time in the backward
+    pass instead of keeping it: less memory, a little more time, the same gradients (``recomputed``).
     """
 
     def __init__(
@@ -132,13 +131,13 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H, W) logits."""
         height, width = x.shape[-2:]
-        run = recomputed if self.checkpointing else call
+        run = recomputed if self.checkpointing else kept
         x, skips = pad_to_multiple(x, 2 ** len(self.encoder)), []
         for level in self.encoder:
-            x = level(x, prepare=halved if skips else as_it_is, run=run)  # (N, features, H, W), half of the last
+            x = level(x, prepare=half_size if skips else unchanged, run=run)  # (N, features, H, W), H and W halved
             skips.append(x if self.skips else torch.zeros_like(x))
         convs, dropout = self.bottleneck
-        x = dropout(convs(x, prepare=halved, run=run))
+        x = dropout(convs(x, prepare=half_size, run=run))
         for level in self.decoder:
             x = level(x, skips.pop(), run)
         return self.head(x)[..., :height, :width]

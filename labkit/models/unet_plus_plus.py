@@ -5,14 +5,13 @@ enlarged. The last node of level 0 feeds the head; the paper's deep supervision 
 """
 
 from collections.abc import Sequence
-from operator import call
 
 import torch
 from torch import Tensor, nn
 
-from labkit.models.recompute import recomputed
+from labkit.models.recompute import kept, recomputed
 from labkit.models.resnet import init_he
-from labkit.models.unet import DoubleConv, as_it_is, halved, pad_to_multiple, upsampling
+from labkit.models.unet import DoubleConv, half_size, pad_to_multiple, unchanged, upsampling
 
 
 class UNetPlusPlus(nn.Module):
@@ -43,11 +42,11 @@ class UNetPlusPlus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H, W) logits."""
         height, width = x.shape[-2:]
-        run = recomputed if self.checkpointing else call
+        run = recomputed if self.checkpointing else kept
         x = pad_to_multiple(x, 2**self.depth)
         levels: list[list[Tensor]] = []  # levels[i][j]: output of node (i, j)
         for i in range(self.depth + 1):
-            x = self.nodes[f"{i}_0"](x, prepare=halved if i else as_it_is, run=run)
+            x = self.nodes[f"{i}_0"](x, prepare=half_size if i else unchanged, run=run)
             levels.append([self.dropout(x) if i == self.depth else x])
         for j in range(1, self.depth + 1):
             for i in range(self.depth + 1 - j):

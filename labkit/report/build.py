@@ -62,8 +62,8 @@ def chosen_runs(root: str, folders: Sequence[Path], labs: Sequence[str]) -> tupl
         left_out = left_out[left_out["folder"].str[:2].isin(labs)]
     if not runs:
         of = f" of lab {', '.join(labs)}" if labs else ""
-        why = "".join(
-            f" ({row.folder} was left out: {row.reason.removesuffix('.')})" for row in left_out[:1].itertuples()
+        but = (
+            " ({folder} was left out: {reason})".format(**left_out.iloc[0]).replace(".)", ")") if len(left_out) else ""
         )
-        raise RequestError(f"There is no finished run{of} in {where}{why}: make one first, with labkit run.")
+        raise RequestError(f"There is no finished run{of} in {where}{but}: make one first, with labkit run.")
     return runs, left_out

@@ -79,7 +79,7 @@ def table(run: Run, name: str, frame: pd.DataFrame, **formats: str) -> None:
     One without a row is said to be empty and not kept: no file could say what its columns hold.
     """
     if frame.empty:
-        say(f"*The table {name} has no row here and is left out.*")
+        say(f"*The table `{name}` has no row here and is left out.*")
         return
     formatters = {column: FORMATTERS[kind] for column, kind in formats.items()}
     write_atomic(run.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
