@@ -62,8 +62,6 @@ def chosen_runs(root: str, folders: Sequence[Path], labs: Sequence[str]) -> tupl
         left_out = left_out[left_out["folder"].str[:2].isin(labs)]
     if not runs:
         of = f" of lab {', '.join(labs)}" if labs else ""
-        but = (
-            " ({folder} was left out: {reason})".format(**left_out.iloc[0]).replace(".)", ")") if len(left_out) else ""
-        )
-        raise RequestError(f"There is no finished run{of} in {where}{but}: make one first, with labkit run.")
+        also = " {folder} was left out: {reason}".format(**left_out.iloc[0]) if len(left_out) else ""
+        raise RequestError(f"There is no finished run{of} in {where}: make one first, with labkit run.{also}")
     return runs, left_out
