@@ -226,6 +226,13 @@ def test_plots_draw_on_the_axes_they_are_given() -> None:
     assert plots.plot_class_counts(counts, ax=plt.subplots()[1]).get_title(loc="left") == "Images per class"
 
 
+def test_epochs_have_no_halves_even_where_there_is_but_one() -> None:
+    ax = plots.plot_curve(HISTORY[:1], name="loss")
+    ax.figure.canvas.draw()
+    low, high = ax.get_xlim()
+    assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
+
+
 def test_bars_have_the_tables_heights() -> None:
     counts = pd.DataFrame({"class": ["a", "b"], "training": [3, 4], "test": [1, 2]})
     assert [bar.get_height() for bar in plots.plot_class_counts(counts).patches] == [3, 4, 1, 2]

@@ -28,6 +28,7 @@ from labkit.results.style import (
     grid,
     legend_below_axes,
     panels,
+    whole_ticks,
 )
 from labkit.results.words import name_of
 
@@ -127,7 +128,7 @@ def plot_score_spread(table: pd.DataFrame, *, pooled: float, metric: str = "dice
     ax.axvline(pooled, color=BLACK, ls="--", label=f"pooled pixels {pooled:.3f}")
     low = min(max(0.0, np.floor(10 * table[metric].min()) / 10), 0.9)
     ax.set(xlabel=name_of(metric), ylabel="test images", xlim=(low, 1), title=f"{name_of(metric)} image by image")
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    whole_ticks(ax.yaxis)
     legend_below_axes(ax)
     return ax
 
@@ -186,7 +187,7 @@ def plot_rivals(histories: pd.DataFrame, *, metric: str) -> Figure:
         left.plot(table["epoch"], table[f"val_{metric}"], label=model, **look)
         right.plot(table["seconds"].cumsum(), table[f"val_{metric}"], label=model, **look)
     left.set(xlabel="epoch", ylabel=f"validation {name_of(metric)}", title="By epoch")
-    left.xaxis.get_major_locator().set_params(integer=True)
+    whole_ticks(left.xaxis)
     right.set(xlabel="seconds of training", ylabel=f"validation {name_of(metric)}", title="By time")
     legend_below_axes(left)
     return figure

@@ -29,6 +29,7 @@ from labkit.results.style import (
     legend_below_axes,
     panels,
     use_style,
+    whole_ticks,
 )
 from labkit.results.words import name_of
 
@@ -55,7 +56,7 @@ def plot_curve(history: pd.DataFrame, *, name: str, chosen: int | None = None, a
         ax.plot(chosen, y, ls="none", label=f"chosen epoch {chosen}", **ring)
     shown = name_of(name)
     ax.set_xlim(0.5, len(history) + 0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_ticks(ax.xaxis)
     unit = " (nats)" if name == "loss" and any(column.endswith("accuracy") for column in history) else ""  # or Dice
     ax.set(xlabel="epoch", ylabel=shown + unit, title=f"{shown[0].upper()}{shown[1:]} by epoch")
     if name == "loss":
@@ -131,7 +132,7 @@ def plot_class_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = axes_for(ax, 7.0, 3.0)
     ax.set(xlabel="class", ylabel="images", title="Images per class")
     _grouped_bars(ax, counts)
-    ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    whole_ticks(ax.yaxis)
     return ax
 
 

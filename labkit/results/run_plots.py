@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from labkit.results import style
-from labkit.results.style import BLACK, BLUE, GREY, LINES, axes_for, beside, figure_size
+from labkit.results.style import BLACK, BLUE, GREY, LINES, axes_for, beside, figure_size, whole_ticks
 from labkit.results.words import name_of
 
 
@@ -69,7 +69,7 @@ def draw_learning_curves(ax: Axes, part: pd.DataFrame, x: str) -> None:
     ax.set(xlabel="seconds of training" if x == "seconds" else x)
     ax.set_ylabel(f"validation {name_of(part['metric'].iloc[0])}")
     if x == "epoch":
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        whole_ticks(ax.xaxis)
 
 
 def rows_of_names(count: int, extra: float) -> Axes:

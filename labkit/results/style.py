@@ -15,8 +15,10 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 YELLOW, BLACK, GREY = "#F0E442", "#000000", "#666666"
@@ -133,6 +135,11 @@ def panels(count: int, width: float, height: float, **options: Any) -> tuple[Fig
     size = figure_size(width, height, rows)
     figure, axes = plt.subplots(rows, count // rows, figsize=size, squeeze=False, **options)
     return figure, list(axes.flat)
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Ticks at whole numbers only, even where there is but one: epochs and images have no halves."""
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def axes_for(ax: Axes | None, width: float = 5.0, height: float = 3.2) -> Axes:
