@@ -1,8 +1,8 @@
 """Compute activations again when the gradient needs them, instead of keeping them: less memory, the same gradients
 (Chen et al. 2016, https://arxiv.org/abs/1604.06174).
 
-What is kept of a function is its inputs. Worth most where a function is cheap and what it makes is large: batch
-normalisation and ReLU between two convolutions take a few per cent of the time of either, and half of the memory.
+What is kept of a function is its inputs. Worth most where a function is cheap and what it makes is large: what lies
+between the convolutions of a UNet takes 2 % of a step's time at 512×512, and a third of its memory (benchmarks/).
 """
 
 from collections.abc import Callable, Iterator
