@@ -30,7 +30,7 @@ from labkit.training.stopping import either, loss_rise, never, patience, stopped
 TIMES = ("seconds", "images_per_second")
 
 
-def parts(params: lab.Parameters) -> tuple[torch.nn.Module, Recipe, Batches, Batches, Batches]:
+def pieces(params: lab.Parameters) -> tuple[torch.nn.Module, Recipe, Batches, Batches, Batches]:
     """Lab 4's network and recipe by ``params``, and the batches for training, validation and test."""
     data, model = lab.load_data(params, lab.find_data(params)), lab.build_model(params)
     preparation = lab.preprocessing(params, data)
@@ -42,7 +42,7 @@ def parts(params: lab.Parameters) -> tuple[torch.nn.Module, Recipe, Batches, Bat
 
 def train(params: lab.Parameters, folder: Path, observers: Any = (), **changes: Any) -> tuple[list[dict], Any]:
     """Train by ``params`` in ``folder``; history without its times, and the model."""
-    model, recipe, training, validation, _ = parts(params.model_copy(update=changes))
+    model, recipe, training, validation, _ = pieces(params.model_copy(update=changes))
     history = fit(model, training, validation, recipe, folder, observers)
     return [{k: v for k, v in row.items() if k not in TIMES} for row in history], model
 
@@ -109,7 +109,7 @@ def test_signal_handlers_are_given_back(tiny: lab.Parameters, tmp_path: Path) ->
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
     tiny: lab.Parameters, tmp_path: Path, value: float
 ) -> None:
-    model, recipe, training, validation, _ = parts(tiny)
+    model, recipe, training, validation, _ = pieces(tiny)
     calls = []
 
     def spoilt(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -125,7 +125,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
 
 
 def test_the_best_epoch_is_kept_not_the_last(tiny: lab.Parameters, tmp_path: Path) -> None:
-    model, recipe, training, validation, _ = parts(tiny)
+    model, recipe, training, validation, _ = pieces(tiny)
     recipe = dataclasses.replace(recipe, epochs=3, metric_name="score", stop_early=never)
     epochs = iter([0.2, 0.9, 0.5])
     recipe.metric = lambda logits, targets: torch.zeros(len(targets)) if model.training else next_score(targets)
@@ -163,7 +163,7 @@ def test_the_reports_rule_counts_epochs_above_a_multiple_of_the_lowest_loss() ->
 
 
 def test_scores_do_not_depend_on_the_batch_size(tiny: lab.Parameters) -> None:
-    model, *_, test = parts(tiny)
+    model, *_, test = pieces(tiny)
     precision = choose_precision("float32", choose_device("cpu"))
     results = []
     for size in (1, 7, 1000):
