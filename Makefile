@@ -19,7 +19,7 @@ test: .venv/installed  ## run the tests, two at a time
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: .venv/installed  ## run every notebook in JupyterLab and Chromium, by its menus and buttons
-	@$(BIN)/python -m pytest tests/browser
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser -n 2 --dist loadfile
 
 jupyter: .venv/installed  ## open the notebooks in JupyterLab (ARGS="--no-browser --port 8890": its own options)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --ServerApp.root_dir=. \

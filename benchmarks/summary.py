@@ -1,6 +1,6 @@
 """Put all tables in ``results/`` into ``measured.md``: nothing in it is typed by hand.
 
-A table takes the place of the one with its heading; those that were measured elsewhere stay.
+A table takes the place of the one with its heading and processor; those that were measured elsewhere stay.
 """
 
 import json
@@ -39,12 +39,18 @@ def table(content: dict[str, Any]) -> str:
     return "\n".join([*lines, "", where])
 
 
+def place(text: str) -> tuple[str, str]:
+    """What a table is put in order by: its heading, and the processor that its last line names."""
+    heading, *_, last = text.strip().splitlines()
+    return heading, re.search(r"threads of ([^,]+)", last)[1]
+
+
 def main() -> None:
     """Write the page."""
     earlier = re.split(r"^(?=## )", PAGE.read_text("utf-8"), flags=re.MULTILINE)[1:]
     found = [table(json.loads(path.read_text("utf-8"))) for path in RESULTS.glob("*.json")]
-    tables = {text.splitlines()[0]: text.strip() for text in [*earlier, *found]}
-    PAGE.write_text("\n\n".join([HEAD.strip(), *(tables[heading] for heading in sorted(tables))]) + "\n", "utf-8")
+    tables = {place(text): text.strip() for text in [*earlier, *found]}
+    PAGE.write_text("\n\n".join([HEAD.strip(), *(tables[each] for each in sorted(tables))]) + "\n", "utf-8")
     print(f"{PAGE}: {len(tables)} tables, {len(found)} of them from {RESULTS}")
 
 

@@ -37,9 +37,10 @@ def test_a_unit_block_adds_its_branch_after_relu_and_halves() -> None:
 
 def test_a_block_that_pools_early_works_on_a_quarter_of_the_pixels() -> None:
     late, early = UnitBlock(2, 6).eval(), UnitBlock(2, 6, early_pool=True).eval()
-    early.load_state_dict(late.state_dict())  # the same parameters
+    early.load_state_dict(dict(zip(early.state_dict(), late.state_dict().values(), strict=True)))  # the same parameters
     x = torch.randn(3, 2, 9, 8)
-    small = nn.functional.max_pool2d(early.widen(x), 2)
+    convolution, _, norm, _ = early.widen
+    small = norm(nn.functional.max_pool2d(convolution(x), 2)).relu()
     assert torch.equal(early(x), early.mix(small + early.residual(small)))
     assert early(x).shape == late(x).shape
     assert not torch.allclose(early(x), late(x))
@@ -113,7 +114,7 @@ def test_in_evaluation_the_answer_may_be_the_mean_over_the_image_and_its_mirror_
 def test_how_a_block_pools_and_what_is_erased_follow_from_the_parameters() -> None:
     for early_pool in (False, True):
         model = lab.build_model(params_of("04", early_pool=early_pool))
-        assert [block.early_pool for block in model.blocks] == [early_pool] * 4
+        assert [isinstance(block.halve, nn.Identity) for block in model.blocks] == [early_pool] * 4
     assert lab.augmentation(params_of("04", flip=True, crop=2, erase=8)) == Augmentation(flip=True, crop=2, erase=8)
 
 
@@ -137,7 +138,7 @@ def test_both_rules_are_drawn_and_told() -> None:
     assert list(stops.values()) == [7, 6]
     ax = plots.plot_stops(history, factor=1.1, stops=stops)
     assert [line.get_xdata()[0] for line in ax.lines[-2:]] == [7, 6]
-    assert "stops after epoch 7, where the validation loss is 0.800 (lowest: 0.500, epoch 2)" in words.stops(
-        stops, history
-    )
+    said = words.stops(stops, history)
+    assert "epochs” stops after epoch 7, where the validation loss is 0.800 (lowest: 0.500, epoch 2)" in said
+    assert "(switched off)” would have stopped after epoch 6" in said
     assert "does not stop within these 8 epochs" in words.stops({"a rule": None}, history)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import gzipped, params_of, write_idx
 from torchvision.datasets import MNIST
 
@@ -25,6 +26,10 @@ def test_the_sample_is_the_same_to_the_byte_and_torchvision_reads_it(tmp_path: P
     for path in mnist.LAYOUT:
         assert sha256(again / path) == sha256(sample_root / path)
     train, test = MNIST(again, train=True), MNIST(again, train=False)
+    for part, theirs in (("train", train), ("test", test)):
+        ours = mnist.read(again, part)
+        assert torch.equal(ours.images[:, 0], theirs.data)
+        assert torch.equal(ours.targets, theirs.targets)
     assert (len(train), len(test)) == (1437, 360)
     assert train.data.shape[1:] == (28, 28)
     assert np.bincount(test.targets).min() > 30

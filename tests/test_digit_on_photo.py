@@ -55,6 +55,9 @@ def test_no_digit_is_held_out_where_the_test_chooses_the_epoch(root: Path, data:
     assert chosen_on_test.digits["train"] == data.digits["train"] + data.digits["val"]
     assert chosen_on_test.digits["val"] == chosen_on_test.digits["test"] == data.digits["test"]
     assert torch.equal(chosen_on_test.val.images[:], data.test.images[:])
+    for params, given in ((params_of("05"), data), (params, chosen_on_test)):  # nor do they say how bright an image is
+        seen = given.compose.fixed(given.train).images / 255
+        assert lab.preprocessing(params, given).mean == pytest.approx(seen.mean(dim=(0, 2, 3)).tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize("ink", composite.INKS)
@@ -227,6 +230,10 @@ def test_scores_by_hand() -> None:
     assert iou == pytest.approx(np.mean([0 / 4, 1 / 6, 5 / 7, 4 / 5]))
     confusion = pair_scoring.pixel_confusion(maps, names)
     assert confusion.to_numpy().tolist() == [[0, 4, 0, 0], [0, 1, 1, 0], [0, 0, 5, 1], [0, 0, 0, 4]]
+    classes = pair_scoring.class_scores(confusion)
+    assert classes["pixels"].tolist() == [4, 2, 6, 4]
+    assert classes["accuracy"].tolist() == pytest.approx([0, 1 / 2, 5 / 6, 1])
+    assert classes["IoU"].mean() == pytest.approx(iou)
     assert "6.25 % of the pixels are taken for digit" in pairs.confusion_words(confusion, 2)
     assert "What limits it is **the class**" in pairs.limits_words(pair_scoring.what_limits(maps))
 
@@ -242,6 +249,14 @@ def test_results_have_what_the_frame_expects() -> None:
 
 
 def test_figures_show_what_the_tables_say() -> None:
+    stroke = np.zeros((8, 8), bool)
+    stroke[3:, 4] = True
+    pair = pd.DataFrame([{"image": np.zeros((8, 8, 3)), "mask": stroke, "digit": "1", "photo": "cat"}])
+    *_, classes = pairs.plot_pairs(pair).axes
+    assert np.array_equal(classes.images[0].get_array(), ~stroke)
+    digit, photo = classes.texts
+    assert (digit.get_text(), digit.get_position()) == ("1", (4, 5))
+    assert (photo.get_text(), photo.get_position()[1]) == ("cat", 0)  # at the end that the digit leaves free
     limits = pd.DataFrame({"predictor": ["a guess", "this network"], "pixel accuracy": [0.1, 0.7]})
     assert [bar.get_width() for bar in pairs.plot_limits(limits).patches] == pytest.approx([10, 70])
     confusion = pair_scoring.pixel_confusion(by_hand(), ["0", "1", "cat", "ship"])

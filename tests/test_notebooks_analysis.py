@@ -13,16 +13,16 @@ from conftest import TINY, check_exercises, check_figures, check_no_widgets
 from labkit.paths import project_root
 from labkit.results.manifest import read_manifest
 
-QUICK = options(TINY | {"epochs": 1})
+QUICK = ["04", *options(TINY | {"epochs": 1, "blocks": 2, "width": 4})]
 
 
 @pytest.fixture(scope="module")
 def analysed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
-    """Two seeds of lab 1, a run that failed, and their analysis; the folder of the runs, and what was printed."""
+    """Two seeds of lab 4, a run that failed, and their analysis; the folder of the runs, and what was printed."""
     out = tmp_path_factory.mktemp("runs, 中文")
     for seed in (0, 1):
-        assert run("run", "01", *QUICK, "-p", "seed", str(seed), "--out", out).returncode == 0
-    assert run("run", "01", *QUICK, "-p", "learning_rate", "10", "--timeout", "0.5", "--out", out).returncode == 1
+        assert run("run", *QUICK, "-p", "seed", str(seed), "--out", out).returncode == 0
+    assert run("run", *QUICK, "-p", "learning_rate", "10", "--timeout", "0.5", "--out", out).returncode == 1
     return out, run("run", "06", "-p", "measure_side", "32", "--out", out)
 
 
@@ -67,7 +67,7 @@ def test_the_report_of_real_runs(analysed: tuple[Path, subprocess.CompletedProce
     made = run("report", "--runs", analysed[0], "--out", tmp_path / "report")
     assert made.returncode == 0, made.stderr
     lines = made.stdout.splitlines()
-    assert lines[0].startswith("left out  01_mnist_resnet18/quick-seed0")
+    assert lines[0].startswith("left out  04_block_cnn/quick-seed0")
     assert [Path(line).suffix for line in lines[1:]] == [".pdf", ".docx", ".tex", ".html"]
     page = (tmp_path / "report" / "report.html").read_text("utf-8")
     assert page.count("<figure") >= 5

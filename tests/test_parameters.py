@@ -125,6 +125,9 @@ def test_a_score_is_not_compared_with_the_answer_to_another_question() -> None:
     assert tables.other_question(unet | {"target": "border_only"}, claims[0], "dice") == "another target"
     assert tables.other_question(unet | {"loss": "dice"}, claims[0], "loss") == "another loss"
     assert tables.other_question(unet | {"image_size": 64}, claims[0], "dice") == ""  # scored at the photo's own size
+    ours, claim = recipe("04", "best_cifar10").model_dump(), read_experiment(find_notebook("04"), "cifar10")
+    assert tables.other_question(ours, claim, "accuracy") == "another network"
+    assert tables.other_question(recipe("04", "cifar10").model_dump() | {"crop": 4}, claim, "accuracy") == ""
     pairs, claim = recipe("05", "two_decoders").model_dump(), read_experiment(find_notebook("05"), "two_decoders")
     for name, value in (("digit_size", 8), ("ink", "colour"), ("place", "centre"), ("image_size", 16)):
         assert tables.other_question(pairs | {name: value}, claim, "accuracy") == f"another {name.replace('_', ' ')}"

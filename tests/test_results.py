@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import DEFAULTS
+from conftest import DEFAULTS, params_of
 from filelock import FileLock
 from IPython.core.interactiveshell import InteractiveShell
 
 from labkit.errors import RequestError
 from labkit.files import write_atomic, write_csv, write_json
-from labkit.labs import mnist_resnet18
+from labkit.labs import digit_on_photo, mnist_resnet18
 from labkit.labs.common import experiments
 from labkit.results import notebook, plots, tables, words
 from labkit.results.manifest import end_from_outside, read_manifest
@@ -351,6 +351,23 @@ def test_no_number_of_ours_stands_beside_a_reported_one_where_it_would_not_be_fa
     assert table["recipe"].tolist()[:2] == ["the report's"] * 2
     table = tables.reported_against_ours("01_mnist_resnet18", adam | {"epochs": 3}, recipes, results, HISTORY)
     assert table["recipe"].tolist()[:2] == ["the report's, but epochs = 3"] * 2
+    two, results = params_of("05").model_dump(), {"pixel_accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
+    recipes = experiments(digit_on_photo)
+    score, gain = tables.reported_against_ours("05_digit_on_photo", two, recipes, results, HISTORY).to_dict("records")
+    assert (score["quantity"], score["ours"]) == ("test pixel_accuracy", 0.5)
+    assert gain["quantity"] == "pixel_accuracy, gain over one_decoder"
+    assert gain["verdict"] == "not comparable: it takes both networks, over several seeds (lab 6)"
+
+
+def test_whether_a_loss_has_turned_is_said_of_the_images_that_chose() -> None:
+    history = pd.DataFrame({"epoch": [1, 2, 3], "val_loss": [1.0, 0.5, 0.8], "val_accuracy": [0.5, 0.6, 0.7]})
+    assert words.turn(history, "accuracy", "test") == (
+        "The test loss is lowest after epoch 2 (0.500) and 0.800 after the last; meanwhile the test accuracy goes from "
+        "60.00 % to 70.00 %."
+    )
+    assert words.turn(history[:2], "accuracy").endswith("it has not turned.")
+    shown = plots.plot_history(history.assign(train_loss=1, train_accuracy=0.5), metric="accuracy", held_out="test")
+    assert [text.get_text() for text in shown.legends[0].get_texts()] == ["training", "test"]
 
 
 def test_latex_tables_escape_what_latex_would_swallow(folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""MNIST, and any other data set in its idx format: found, checked, read by torchvision's own reader."""
+"""MNIST, and any other data set in its idx format: found, checked and read.
+
+torchvision has a reader of its own, but importing it takes as long as importing PyTorch once more.
+"""
 
 import errno
 import struct
@@ -7,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from labkit.data import samples
 from labkit.data.downloads import download_files, not_overwritten
@@ -112,12 +117,14 @@ def load(source: Source, num_classes: int) -> tuple[Split, Split]:
 
 def read(root: Path, part: str) -> Split:
     """A part as it lies in its files, whatever its labels are: images (N, 1, H, W) uint8, labels (N,) int64."""
-    from torchvision.datasets.mnist import read_image_file, read_label_file  # takes seconds: it brings torch._dynamo
+    images, labels = (values(root, path) for path in LAYOUT if f"/{PARTS[part]}-" in path)
+    return Split(images[:, None], labels.long(), np.arange(len(labels)))
 
-    raw = root / "MNIST" / "raw" / PARTS[part]
-    images = read_image_file(f"{raw}-images-idx3-ubyte")[:, None]  # (N, H, W) -> (N, 1, H, W)
-    labels = read_label_file(f"{raw}-labels-idx1-ubyte")
-    return Split(images, labels, np.arange(len(labels)))
+
+def values(root: Path, path: str) -> Tensor:
+    """The numbers of one of the four files, uint8: images (N, H, W) or labels (N,)."""
+    shape = check_idx(root / path, *LAYOUT[path])
+    return torch.from_numpy(np.fromfile(root / path, np.uint8, offset=4 + 4 * len(shape)).reshape(shape))
 
 
 def _checked(root: Path, part: str, num_classes: int) -> Split:

@@ -18,6 +18,7 @@ from labkit.labs.classification import METRIC, ClassificationParameters, Data
 from labkit.labs.parameters import choice, real, switch, whole
 from labkit.models import BlockCNN
 from labkit.paths import data_root, data_root_is_named
+from labkit.results.words import SWITCHED_OFF
 from labkit.training.loop import Recipe
 from labkit.training.stopping import Stop, loss_rise, patience, stopped_at
 
@@ -83,12 +84,14 @@ class Parameters(ClassificationParameters):
         return (self.width or self.growth * CHANNELS[self.dataset]) * self.growth ** (self.blocks - 1)
 
     def rules(self) -> dict[str, Stop]:
-        """The two rules of early stopping by name, whether or not they are switched on: for the comparison."""
+        """The two rules of early stopping by name, for the comparison; one that is switched off is called so."""
+        factor, waits = self.rise_factor or 1.1, self.patience or 5
+        off = ["" if on else SWITCHED_OFF for on in (self.rise_factor, self.patience)]
         return {
-            f"loss above {self.rise_factor or 1.1:g} × its minimum for {self.rise_epochs} epochs": loss_rise(
-                self.rise_factor or 1.1, self.rise_epochs
+            f"loss above {factor:g} × its minimum for {self.rise_epochs} epochs{off[0]}": loss_rise(
+                factor, self.rise_epochs
             ),
-            f"no better accuracy for {self.patience or 5} epochs": patience(self.patience or 5, METRIC),
+            f"no better accuracy for {waits} epochs{off[1]}": patience(waits, METRIC),
         }
 
 

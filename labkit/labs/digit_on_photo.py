@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
+import numpy as np
 import torch
 from pydantic import model_validator
 from torch import nn
@@ -116,8 +117,9 @@ def build_model(params: Parameters, name: str = "", fetch: bool = True) -> nn.Mo
 
 
 def preprocessing(params: Parameters, data: Data) -> Preprocessing:
-    """Size, and mean and standard deviation of each channel of the validation pairs."""
-    return classification.preprocessing(params, data.val.images)
+    """Size, and mean and standard deviation of each channel of training pairs, of up to 5,000 in all classes."""
+    some = np.linspace(0, len(data.train) - 1, min(len(data.train), 5000)).astype(int)
+    return classification.preprocessing(params, data.compose.fixed(data.train.subset(some)).images)
 
 
 def batches(params: Parameters, split: Split, preparation: Preprocessing, compose: Callable | None = None) -> Batches:

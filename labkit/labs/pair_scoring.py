@@ -119,6 +119,15 @@ def pixel_confusion(maps: ClassMaps, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(counts, index=names, columns=names)
 
 
+def class_scores(confusion: pd.DataFrame) -> pd.DataFrame:
+    """Each class of ``pixel_confusion``: its pixels, the share of them that are right, its IoU (NaN: no pixel)."""
+    counts = confusion.to_numpy().astype(float)
+    right, true, said = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        shares = {"accuracy": right / true, "IoU": right / (true + said - right)}
+    return pd.DataFrame({"class": confusion.index, "pixels": true.astype(int), **shares})
+
+
 def what_limits(maps: ClassMaps) -> pd.DataFrame:
     """Pixel accuracy of predictors that are told a part of the answer, beside this network's: what limits the score."""
     k, digit = maps.num_classes, float(maps.is_digit.float().mean())

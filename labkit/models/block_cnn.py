@@ -3,15 +3,15 @@
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labkit.models.resnet import conv3x3, init_he
 
 
-def conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:
-    """3×3 convolution, batch normalisation, ReLU: (N, C_in, H, W) -> (N, C_out, H, W)."""
-    return nn.Sequential(conv3x3(in_channels, out_channels), nn.BatchNorm2d(out_channels), nn.ReLU())
+def conv_norm_relu(in_channels: int, out_channels: int, pool: bool = False) -> nn.Sequential:
+    """3×3 convolution, batch normalisation, ReLU: (N, C_in, H, W) -> (N, C_out, H, W), half as large with ``pool``."""
+    pooled = [nn.MaxPool2d(2)] if pool else []
+    return nn.Sequential(conv3x3(in_channels, out_channels), *pooled, nn.BatchNorm2d(out_channels), nn.ReLU())
 
 
 class UnitBlock(nn.Module):
@@ -20,24 +20,21 @@ class UnitBlock(nn.Module):
     A 3×3 convolution brings ``width`` channels, a residual block of two more is added to its own input, a last one
     follows, and max-pooling keeps the largest of each 2×2 pixels. Unlike in He et al. 2015
     (https://arxiv.org/abs/1512.03385) the branch ends in a ReLU and none follows the addition, as the report has it.
-    With ``early_pool`` (ours) the image is halved right after it was widened: the other three convolutions, which cost
-    most, then have a quarter of the pixels to work on.
+    With ``early_pool`` (ours) the image is halved right after the first convolution: all that follows then has a
+    quarter of the pixels to work on.
     """
 
     def __init__(self, in_channels: int, width: int, early_pool: bool = False):
         super().__init__()
-        self.early_pool = early_pool
-        self.widen = conv_norm_relu(in_channels, width)
+        self.widen = conv_norm_relu(in_channels, width, pool=early_pool)
         self.residual = nn.Sequential(conv_norm_relu(width, width), conv_norm_relu(width, width))
         self.mix = conv_norm_relu(width, width)
+        self.halve = nn.Identity() if early_pool else nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, width, H // 2, W // 2)."""
         x = self.widen(x)
-        if self.early_pool:
-            x = F.max_pool2d(x, 2)
-        x = self.mix(x + self.residual(x))
-        return x if self.early_pool else F.max_pool2d(x, 2)
+        return self.halve(self.mix(x + self.residual(x)))
 
 
 def halved(width: int, num_classes: int) -> list[int]:

@@ -127,7 +127,8 @@ def parameters_sentence(run: FinishedRun) -> str:
 def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> str:
     """How the training went: in words, as curves, and the epochs that the reports print."""
     number, chosen = run.manifest.notebook[:2], int(run.chosen["epoch"])
-    said = words.history(run.history, run.metric, chosen)
+    held_out = "test" if run.manifest.parameters.get("select_on") == "test" else "validation"
+    said = words.history(run.history, run.metric, chosen, held_out)
     minutes = run.history["seconds"].sum() / 60
     parts = [f"{md.sentence(said)} The training took {minutes:.1f} minutes.\n", figures(run, text, "training", out)]
     if detail == FULL:
@@ -194,8 +195,9 @@ def analysis_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> st
     number, parts = run.manifest.notebook[:2], [figures(run, text, "analysis", out)]
     if run.has_table("per_class"):
         frame = run.table("per_class")
-        shares = dict.fromkeys([n for n in ("accuracy", "low", "high", "precision", "f1") if n in frame], "percent")
-        parts.append(md.table(frame, "Scores of each class.", f"{number}-classes", n="count", **shares))
+        formats = dict.fromkeys(("accuracy", "low", "high", "precision", "f1"), "percent")
+        formats |= {"n": "count", "pixels": "count", "IoU": "loss"}
+        parts.append(md.table(frame, "Scores of each class.", f"{number}-classes", **formats))
     elif run.metric == "dice":
         parts.append(worst_and_best(run, number))
     return "\n".join(parts)

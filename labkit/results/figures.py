@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -87,7 +88,9 @@ class Drawing:
 
     def rendered(self, formats: Sequence[str], page: Page = OWN, grey: bool = False) -> dict[str, bytes]:
         """The figure as files, laid out for ``page``."""
-        with self.drawn(page, grey) as figure:
+        without = {"figure.constrained_layout.use": False}  # with a layout engine, each file would be drawn twice
+        with self.drawn(page, grey) as figure, mpl.rc_context(without):
+            figure.set_layout_engine(None)
             return {form: _file(figure, form) for form in formats}
 
 

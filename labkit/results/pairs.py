@@ -32,7 +32,7 @@ def pair_results(
     """``results.json``: image-wise means, the loss, and the mean IoU of all pixels; bootstrap over images."""
     columns = {name: (table[name].to_numpy(), np.mean, over, 2000) for name, over in SCORES.items()}
     columns["loss"] = (losses, np.mean, "mean over test images", 2000)
-    columns["mean_iou"] = (overlaps, mean_iou, "mean over classes, all test pixels together", 200)
+    columns["mean_iou"] = (overlaps, mean_iou, "mean over the classes that occur, all test pixels together", 200)
     results = {}
     for name, (values, statistic, over, draws) in columns.items():
         low, high = bootstrap(values, statistic, draws)
@@ -48,27 +48,47 @@ def pair_results(
 
 
 def plot_pairs(table: pd.DataFrame) -> Figure:
-    """Digits on photos: columns ``image`` (H, W, 3), ``mask`` of the digit, and the classes ``digit`` and ``photo``."""
-    across = beside(len(table), 0.7)
-    blocks = -(-len(table) // across)
-    size = figure_size(1.35 * across, 4.6 * blocks, least=0.6)
-    figure, places = plt.subplots(3 * blocks, across, figsize=size, squeeze=False)
+    """Digits on photos, each beside the mask of its digit and its class map, in which the names of the classes stand.
+
+    Columns ``image`` (H, W, 3), ``mask`` of the digit, and the classes ``digit`` and ``photo``.
+    """
+    across = beside(min(2, len(table)), 3.2)
+    rows = -(-len(table) // across)
+    size = figure_size(4.2 * across, 1.45 * rows + 0.7)
+    figure, places = plt.subplots(rows, 3 * across, figsize=size, squeeze=False)
     for ax in places.flat:
-        ax.set(xticks=[], yticks=[], frame_on=False)
-        ax.grid(visible=False)
+        ax.axis("off")
     for i, row in enumerate(table.itertuples()):
-        column = places[3 * (i // across) :, i % across]
-        shown = ((row.image, {}), (row.mask, {"cmap": "gray"}), (~row.mask, {"cmap": ListedColormap([YELLOW, SKY])}))
-        for ax, (picture, options) in zip(column, shown, strict=False):
-            ax.imshow(picture, interpolation="nearest", **options)
-        column[2].set_xlabel(f"{row.digit} on {row.photo}", fontsize="small")
-    for ax, label in zip(places[:, 0], ("image", "mask of the digit", "class map") * blocks, strict=True):
-        ax.set_ylabel(label)
+        image, mask, classes = places[i // across, 3 * (i % across) :][:3]
+        image.imshow(row.image, interpolation="nearest")
+        mask.imshow(row.mask, cmap="gray", interpolation="nearest")
+        classes.imshow(~row.mask, cmap=ListedColormap([YELLOW, SKY]), interpolation="nearest")
+        name_regions(classes, row.mask, str(row.digit), str(row.photo))
+    for ax, title in zip(places[0], ("image", "mask of the digit", "class map") * across, strict=True):
+        ax.set_title(title, fontsize="small", loc="center")
     legend_below(
         figure, [Patch(color=YELLOW, label="class of the digit"), Patch(color=SKY, label="class of the photo")]
     )
     figure.suptitle("Digits on photos: what the network gets, and what it shall say", x=0.01, ha="left")
     return figure
+
+
+def name_regions(ax: Axes, mask: np.ndarray, digit: str, photo: str) -> None:
+    """Write the class of the digit on the middle one of its pixels, and that of the photo on its emptiest edge."""
+    rows, columns = np.nonzero(mask)
+    middle = np.hypot(rows - rows.mean(), columns - columns.mean()).argmin()
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
+    ax.text(columns[middle], rows[middle], digit, ha="center", va="center", fontsize="small", weight="bold", bbox=box)
+    above = rows.min() > len(mask) - 1 - rows.max()
+    ax.text(
+        (mask.shape[1] - 1) / 2,
+        0 if above else len(mask) - 1,
+        photo,
+        ha="center",
+        va="top" if above else "bottom",
+        fontsize="small",
+        bbox=box,
+    )
 
 
 def plot_pair_errors(cases: pd.DataFrame) -> Figure:

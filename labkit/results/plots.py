@@ -45,11 +45,18 @@ def _plain_log_ticks(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def plot_curve(history: pd.DataFrame, *, name: str, chosen: int | None = None, ax: Axes | None = None) -> Axes:
-    """Training and validation ``name`` (``loss`` or a metric) by epoch; ``chosen`` marks the epoch that is kept."""
+def plot_curve(
+    history: pd.DataFrame,
+    *,
+    name: str,
+    chosen: int | None = None,
+    held_out: str = "validation",
+    ax: Axes | None = None,
+) -> Axes:
+    """``name`` (``loss`` or a metric) of the training and the ``held_out`` images by epoch; ``chosen``: the best."""
     ax = axes_for(ax)
     ax.plot(history["epoch"], history[f"train_{name}"], **LINES[0], label="training")
-    ax.plot(history["epoch"], history[f"val_{name}"], **LINES[1], label="validation")
+    ax.plot(history["epoch"], history[f"val_{name}"], **LINES[1], label=held_out)
     if chosen is not None:
         y = history.loc[history["epoch"] == chosen, f"val_{name}"].iloc[0]
         ring = {"marker": "o", "ms": 2.7 * mpl.rcParams["lines.markersize"], "mfc": "none", "mec": "black"}
@@ -82,11 +89,13 @@ def draw_running(ax: Axes, running: pd.DataFrame, history: pd.DataFrame, name: s
     ax.legend()
 
 
-def plot_history(history: pd.DataFrame, *, metric: str, chosen: int | None = None) -> Figure:
-    """Loss and metric by epoch, side by side."""
+def plot_history(
+    history: pd.DataFrame, *, metric: str, chosen: int | None = None, held_out: str = "validation"
+) -> Figure:
+    """Loss and metric by epoch, side by side; ``held_out`` images chose the epoch (``validation``, or ``test``)."""
     figure, (left, right) = panels(2, 9, 3.2)
-    plot_curve(history, name="loss", chosen=chosen, ax=left)
-    plot_curve(history, name=metric, chosen=chosen, ax=right)
+    for ax, name in ((left, "loss"), (right, metric)):
+        plot_curve(history, name=name, chosen=chosen, held_out=held_out, ax=ax)
     right.get_legend().remove()
     legend_below_axes(left)
     return figure

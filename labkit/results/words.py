@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+SWITCHED_OFF = " (switched off)"  # ends the name of a rule of early stopping that the parameters leave out
+
 
 def percent(share: float) -> str:
     """0.98765 -> "98.77 %"."""
@@ -67,17 +69,29 @@ def learning_rate(rates: pd.DataFrame) -> str:
     return f"The learning rate {fall} and ends at {last['learning_rate']:.2g} after {epochs}."
 
 
-def history(table: pd.DataFrame, metric: str, chosen: int) -> str:
-    """Training as a sentence: where the validation scores began, where they ended, which epoch was chosen."""
+def history(table: pd.DataFrame, metric: str, chosen: int, held_out: str = "validation") -> str:
+    """Training as a sentence: where the scores of the ``held_out`` images began and ended, which epoch was chosen."""
     first, last, best = (table[table["epoch"] == epoch].iloc[0] for epoch in (1, len(table), chosen))
     begin, end, kept = (score(metric, row[f"val_{metric}"]) for row in (first, last, best))
     if len(table) == 1:
-        return f"After one epoch the validation {name_of(metric)} is {begin} at a loss of {first['val_loss']:.3f}."
+        return f"After one epoch the {held_out} {name_of(metric)} is {begin} at a loss of {first['val_loss']:.3f}."
     verb = "rises" if table[f"val_{metric}"].is_monotonic_increasing else "goes"
     return (
-        f"Over {len(table)} epochs the validation {name_of(metric)} {verb} from {begin} to {end} and the validation "
+        f"Over {len(table)} epochs the {held_out} {name_of(metric)} {verb} from {begin} to {end} and the {held_out} "
         f"loss goes from {first['val_loss']:.3f} to {last['val_loss']:.3f}; epoch {chosen} is chosen, with {kept}. "
         f"In the last epoch the training {name_of(metric)} is {score(metric, last[f'train_{metric}'])}."
+    )
+
+
+def turn(table: pd.DataFrame, metric: str, held_out: str = "validation") -> str:
+    """Whether the loss of the ``held_out`` images has turned, and what became of their score after that."""
+    low, last = table.loc[table["val_loss"].idxmin()], table.iloc[-1]
+    if low["epoch"] == last["epoch"]:
+        return f"The {held_out} loss is lowest after the last epoch: it has not turned."
+    then, now = (score(metric, row[f"val_{metric}"]) for row in (low, last))
+    return (
+        f"The {held_out} loss is lowest after epoch {low['epoch']:.0f} ({low['val_loss']:.3f}) and "
+        f"{last['val_loss']:.3f} after the last; meanwhile the {held_out} {name_of(metric)} goes from {then} to {now}."
     )
 
 
@@ -88,10 +102,11 @@ def stops(epochs: Mapping[str, int | None], history: pd.DataFrame) -> str:
         if epoch is None:
             parts.append(f"the rule “{name}” does not stop within these {len(history)} epochs")
             continue
+        verb = "would have stopped" if name.endswith(SWITCHED_OFF) else "stops"
         row, best = history[history["epoch"] == epoch].iloc[0], history.loc[history["val_loss"].idxmin()]
         parts.append(
-            f"the rule “{name}” stops after epoch {epoch}, where the validation loss is {row['val_loss']:.3f} (lowest: "
-            f"{best['val_loss']:.3f}, epoch {best['epoch']:.0f}) and the training loss {row['train_loss']:.3f}"
+            f"the rule “{name}” {verb} after epoch {epoch}, where the validation loss is {row['val_loss']:.3f} "
+            f"(lowest: {best['val_loss']:.3f}, epoch {best['epoch']:.0f}) and the training loss {row['train_loss']:.3f}"
         )
     text = "; ".join(parts)
     return text[0].upper() + text[1:] + "."

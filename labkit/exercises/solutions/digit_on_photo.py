@@ -203,8 +203,8 @@ ink = Question(
 gain = Question(
     "three_points",
     "Do two decoders pay?",
-    "The report finds two decoders 3 to 4 points better than one, after one training of each. The network with two "
-    "decoders also has half as many parameters again.\n\n"
+    "The report finds two decoders 3 to 4 points better than one, and does not say how many trainings that rests on. "
+    "The network with two decoders also has half as many parameters again.\n\n"
     "What would you have to run to say that it is the *second decoder* that pays? Name the runs, and how many of them.",
 )
 
