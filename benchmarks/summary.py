@@ -1,6 +1,6 @@
 """Put all tables in ``results/`` into ``measured.md``: nothing in it is typed by hand.
 
-A table takes the place of the one with its heading and processor; those that were measured elsewhere stay.
+A table takes the place of the one with its heading and a processor and GPU of the same name; the others stay.
 """
 
 import json
@@ -40,9 +40,9 @@ def table(content: dict[str, Any]) -> str:
 
 
 def place(text: str) -> tuple[str, str]:
-    """What a table is put in order by: its heading, and the processor that its last line names."""
+    """What a table is put in order by: its heading, and the processor and GPU that its last line names."""
     heading, *_, last = text.strip().splitlines()
-    return heading, re.search(r"threads of ([^,]+)", last)[1]
+    return heading, re.search(r"threads of (.+), torch", last)[1]
 
 
 def main() -> None:

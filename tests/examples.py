@@ -76,7 +76,16 @@ LIMITS = ["always the most frequent class", "knows the mask and the photo, guess
 EXAMPLES: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {
     "curve": (HISTORY, {"name": "loss", "chosen": 4}),
     "history": (HISTORY, {"metric": "dice", "chosen": 4}),
-    "stops": (HISTORY, {"factor": 1.1, "stops": {"loss above 1.1 × its minimum": 5, "no better score": 6}}),
+    "stops": (
+        HISTORY,
+        {
+            "factor": 1.1,
+            "stops": {
+                "loss above 1.1 × its minimum for 5 epochs (switched off)": 5,
+                "no better accuracy for 5 epochs": 6,
+            },
+        },
+    ),
     "learning_rate": (pd.DataFrame({"epoch": [0.0, 0.3, 1.0], "learning_rate": [1e-4, 1e-3, 1e-6]}), {}),
     "class_counts": (pd.DataFrame({"class": CLASSES, "training": 4000, "validation": 1000, "test": 1000}), {}),
     "images": (

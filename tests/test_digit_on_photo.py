@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import params_of
 from overfitting import learns
+from test_segmentation import Stop, train
 from torch import nn
 
 from labkit.data import composite
@@ -20,6 +21,7 @@ from labkit.labs.pair_scoring import ClassMaps
 from labkit.models import ImageClassNet, TwoDecoderNet, architecture, count_parameters
 from labkit.models.two_decoder import chain_rule, log_joint, outer_product
 from labkit.results import pairs
+from labkit.training.checkpoint import read_checkpoint
 from labkit.training.losses import cross_entropy
 from labkit.training.metrics import accuracy
 
@@ -55,9 +57,15 @@ def test_no_digit_is_held_out_where_the_test_chooses_the_epoch(root: Path, data:
     assert chosen_on_test.digits["train"] == data.digits["train"] + data.digits["val"]
     assert chosen_on_test.digits["val"] == chosen_on_test.digits["test"] == data.digits["test"]
     assert torch.equal(chosen_on_test.val.images[:], data.test.images[:])
-    for params, given in ((params_of("05"), data), (params, chosen_on_test)):  # nor do they say how bright an image is
-        seen = given.compose.fixed(given.train).images / 255
-        assert lab.preprocessing(params, given).mean == pytest.approx(seen.mean(dim=(0, 2, 3)).tolist(), abs=1e-4)
+
+
+def test_images_are_normalised_by_training_pairs_from_everywhere(
+    data: lab.Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab, "SEEN", 20)
+    some = data.train.subset(np.linspace(0, len(data.train) - 1, 20).astype(int))
+    seen = data.compose.fixed(some).images / 255
+    assert lab.preprocessing(params_of("05"), data).mean == pytest.approx(seen.mean(dim=(0, 2, 3)).tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize("ink", composite.INKS)
@@ -251,18 +259,35 @@ def test_results_have_what_the_frame_expects() -> None:
 def test_figures_show_what_the_tables_say() -> None:
     stroke = np.zeros((8, 8), bool)
     stroke[3:, 4] = True
-    pair = pd.DataFrame([{"image": np.zeros((8, 8, 3)), "mask": stroke, "digit": "1", "photo": "cat"}])
-    *_, classes = pairs.plot_pairs(pair).axes
-    assert np.array_equal(classes.images[0].get_array(), ~stroke)
-    digit, photo = classes.texts
-    assert (digit.get_text(), digit.get_position()) == ("1", (4, 5))
-    assert (photo.get_text(), photo.get_position()[1]) == ("cat", 0)  # at the end that the digit leaves free
+    for mask, middle, free in ((stroke, 5, 0), (stroke[::-1], 2, 7)):
+        pair = pd.DataFrame([{"image": np.zeros((8, 8, 3)), "mask": mask, "digit": "1", "photo": "cat"}])
+        *_, classes = pairs.plot_pairs(pair).axes
+        assert np.array_equal(classes.images[0].get_array(), ~mask)
+        digit, photo = classes.texts
+        assert (digit.get_text(), digit.get_position()) == ("1", (4, middle))
+        assert (photo.get_text(), photo.get_position()[1]) == ("cat", free)
     limits = pd.DataFrame({"predictor": ["a guess", "this network"], "pixel accuracy": [0.1, 0.7]})
     assert [bar.get_width() for bar in pairs.plot_limits(limits).patches] == pytest.approx([10, 70])
     confusion = pair_scoring.pixel_confusion(by_hand(), ["0", "1", "cat", "ship"])
     left, right = pairs.plot_confusion_blocks(confusion.reset_index(names="true"), num_classes=2).axes
     assert [text.get_text() for text in left.texts] == ["100", "50"]
     assert [text.get_text() for text in right.texts] == ["83", "17", "100"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_interrupted_training_on_pairs_goes_on_to_the_bit(
+    root: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labkit.training.loop.LOOK_EVERY", 0.0)
+    small = {"limit": 60, "epochs": 2, "width": 4, "batch_size": 16, "precision": "float32", "ink": "colour", "crop": 2}
+    params = params_of("05", data_root=str(root), **small)
+    whole, _ = train(lab, params, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(lab, params, tmp_path / "stopped", (Stop(),), num_workers=workers)
+    resumed, _ = train(lab, params, tmp_path / "stopped", num_workers=workers)
+    assert resumed == whole
+    ends = [read_checkpoint(tmp_path / name / "best.safetensors")[0] for name in ("whole", "stopped")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
 def test_label_smoothing_reaches_the_objective_and_not_the_loss(root: Path) -> None:

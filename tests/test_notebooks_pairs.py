@@ -79,3 +79,28 @@ def test_the_network_answers_for_a_picture(done: tuple[str, Path], tmp_path: Pat
         digit, on, photo = said.stdout.split("a.png")[1].split(",")[0].split()
         assert (digit in [*names[:10], "none"], on, photo in [*names[10:], "none"]) == (True, "on", True)
         assert Image.open(tmp_path / "mask.png").size == (41, 50)
+
+
+OTHERS = {
+    "04": {"dataset": "mnist", "tail": "halving", "blocks": 1, "width": 0, "growth": 3, "image_size": 28}
+    | {"limit": 60, "epochs": 30, "rise_factor": 1, "rise_epochs": 1},
+    "05": {"limit": 60, "epochs": 1, "width": 4, "model": "image_classes", "rival": "none", "select_on": "test"},
+}
+
+
+@pytest.mark.parametrize("number", OTHERS)
+def test_the_networks_and_rules_of_the_other_experiments_run_too(number: str, tmp_path: Path) -> None:
+    finished = run("run", number, *options(OTHERS[number]), "--data", tmp_path, "--out", tmp_path / "runs")
+    assert finished.returncode == 0, finished.stderr
+    folder = only_run(tmp_path / "runs", number)
+    text = (folder / "notebook.ipynb").read_text("utf-8")
+    if number == "04":
+        losses = pd.read_csv(folder / "history.csv")["val_loss"]
+        assert 1 < len(losses) < 30
+        assert losses.iloc[-1] > losses.min()
+        assert f"stops after epoch {len(losses)}" in text
+        assert "231,717 parameters" in text  # the report's network
+    else:
+        assert not (folder / "figures" / "rivals.png").exists()
+        assert "The test set has chosen the epoch" in text
+        assert json.loads((folder / "figures" / "curves.json").read_text("utf-8"))["options"]["held_out"] == "test"

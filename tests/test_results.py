@@ -356,7 +356,7 @@ def test_no_number_of_ours_stands_beside_a_reported_one_where_it_would_not_be_fa
     score, gain = tables.reported_against_ours("05_digit_on_photo", two, recipes, results, HISTORY).to_dict("records")
     assert (score["quantity"], score["ours"]) == ("test pixel_accuracy", 0.5)
     assert gain["quantity"] == "pixel_accuracy, gain over one_decoder"
-    assert gain["verdict"] == "not comparable: it takes both networks, over several seeds (lab 6)"
+    assert gain["verdict"] == "not comparable: a gain takes both networks, over several seeds (lab 6)"
 
 
 def test_whether_a_loss_has_turned_is_said_of_the_images_that_chose() -> None:

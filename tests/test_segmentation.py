@@ -38,7 +38,8 @@ def train(lab: object, params: object, folder: Path, observers: tuple = (), **ch
     params = params.model_copy(update=changes)
     data = lab.load_data(params, lab.find_data(params))
     prep, model = lab.preprocessing(params, data), lab.build_model(params)
-    batches = lab.batches(params, data.train, prep, train=True), lab.batches(params, data.val, prep)
+    shuffled = {"compose": data.compose} if hasattr(data, "compose") else {"train": True}
+    batches = lab.batches(params, data.train, prep, **shuffled), lab.batches(params, data.val, prep)
     history = fit(model, *batches, lab.build_recipe(params, model), folder, observers)
     return [{k: v for k, v in row.items() if k not in TIMES} for row in history], model
 

@@ -86,12 +86,11 @@ class Parameters(ClassificationParameters):
     def rules(self) -> dict[str, Stop]:
         """The two rules of early stopping by name, for the comparison; one that is switched off is called so."""
         factor, waits = self.rise_factor or 1.1, self.patience or 5
-        off = ["" if on else SWITCHED_OFF for on in (self.rise_factor, self.patience)]
+        rise = f"loss above {factor:g} × its minimum for {self.rise_epochs} epochs"
+        best = f"no better accuracy for {waits} epochs"
         return {
-            f"loss above {factor:g} × its minimum for {self.rise_epochs} epochs{off[0]}": loss_rise(
-                factor, self.rise_epochs
-            ),
-            f"no better accuracy for {waits} epochs{off[1]}": patience(waits, METRIC),
+            rise + ("" if self.rise_factor else SWITCHED_OFF): loss_rise(factor, self.rise_epochs),
+            best + ("" if self.patience else SWITCHED_OFF): patience(waits, METRIC),
         }
 
 

@@ -25,6 +25,7 @@ from labkit.training.loop import Recipe
 
 NOTEBOOK = "05_digit_on_photo"
 METRIC = "pixel_accuracy"
+SEEN = 5000  # pairs that say how bright and how contrasty images are
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "two_decoders": TwoDecoderNet,
     "one_decoder": partial(TwoDecoderNet, decoders=1),
@@ -117,8 +118,8 @@ def build_model(params: Parameters, name: str = "", fetch: bool = True) -> nn.Mo
 
 
 def preprocessing(params: Parameters, data: Data) -> Preprocessing:
-    """Size, and mean and standard deviation of each channel of training pairs, of up to 5,000 in all classes."""
-    some = np.linspace(0, len(data.train) - 1, min(len(data.train), 5000)).astype(int)
+    """Size, and mean and standard deviation of each channel of training pairs: SEEN at most, spread over the photos."""
+    some = np.linspace(0, len(data.train) - 1, min(len(data.train), SEEN)).astype(int)
     return classification.preprocessing(params, data.compose.fixed(data.train.subset(some)).images)
 
 

@@ -88,8 +88,8 @@ class Drawing:
 
     def rendered(self, formats: Sequence[str], page: Page = OWN, grey: bool = False) -> dict[str, bytes]:
         """The figure as files, laid out for ``page``."""
-        without = {"figure.constrained_layout.use": False}  # with a layout engine, each file would be drawn twice
-        with self.drawn(page, grey) as figure, mpl.rc_context(without):
+        laid_out = {"figure.constrained_layout.use": False}  # as it is; any engine, even "none", draws each file twice
+        with self.drawn(page, grey) as figure, mpl.rc_context(laid_out):
             figure.set_layout_engine(None)
             return {form: _file(figure, form) for form in formats}
 

@@ -180,14 +180,14 @@ def plot_sigmoids(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_rivals(histories: pd.DataFrame, *, metric: str) -> Figure:
-    """Validation score of several trainings, by epoch and by seconds: their histories, and a column ``model``."""
+def plot_rivals(histories: pd.DataFrame, *, metric: str, held_out: str = "validation") -> Figure:
+    """Score of the ``held_out`` images by epoch and by seconds, from the histories of each ``model`` (a column)."""
     figure, (left, right) = panels(2, 9, 3.2, sharey=True)
     for (model, table), look in zip(histories.groupby("model", sort=False), LINES, strict=False):
         left.plot(table["epoch"], table[f"val_{metric}"], label=model, **look)
         right.plot(table["seconds"].cumsum(), table[f"val_{metric}"], label=model, **look)
-    left.set(xlabel="epoch", ylabel=f"validation {name_of(metric)}", title="By epoch")
+    left.set(xlabel="epoch", ylabel=f"{held_out} {name_of(metric)}", title="By epoch")
     whole_ticks(left.xaxis)
-    right.set(xlabel="seconds of training", ylabel=f"validation {name_of(metric)}", title="By time")
+    right.set(xlabel="seconds of training", ylabel=f"{held_out} {name_of(metric)}", title="By time")
     legend_below_axes(left)
     return figure

@@ -74,21 +74,15 @@ def plot_pairs(table: pd.DataFrame) -> Figure:
 
 
 def name_regions(ax: Axes, mask: np.ndarray, digit: str, photo: str) -> None:
-    """Write the class of the digit on the middle one of its pixels, and that of the photo on its emptiest edge."""
+    """Write the digit's class on the middle one of its pixels, the photo's at the top or bottom, where more is free."""
     rows, columns = np.nonzero(mask)
     middle = np.hypot(rows - rows.mean(), columns - columns.mean()).argmin()
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
-    ax.text(columns[middle], rows[middle], digit, ha="center", va="center", fontsize="small", weight="bold", bbox=box)
+    look = {"ha": "center", "fontsize": "small", "bbox": box}
+    ax.text(columns[middle], rows[middle], digit, va="center", weight="bold", **look)
     above = rows.min() > len(mask) - 1 - rows.max()
-    ax.text(
-        (mask.shape[1] - 1) / 2,
-        0 if above else len(mask) - 1,
-        photo,
-        ha="center",
-        va="top" if above else "bottom",
-        fontsize="small",
-        bbox=box,
-    )
+    y, side = (0, "top") if above else (len(mask) - 1, "bottom")
+    ax.text((mask.shape[1] - 1) / 2, y, photo, va=side, **look)
 
 
 def plot_pair_errors(cases: pd.DataFrame) -> Figure:

@@ -31,7 +31,7 @@ from labkit.results.style import (
     use_style,
     whole_ticks,
 )
-from labkit.results.words import name_of
+from labkit.results.words import SWITCHED_OFF, name_of
 
 __all__ = ["use_style"]  # for the notebooks, which draw with this module alone
 
@@ -102,15 +102,21 @@ def plot_history(
 
 
 def plot_stops(
-    history: pd.DataFrame, *, factor: float, stops: Mapping[str, int | None], ax: Axes | None = None
+    history: pd.DataFrame,
+    *,
+    factor: float,
+    stops: Mapping[str, int | None],
+    held_out: str = "validation",
+    ax: Axes | None = None,
 ) -> Axes:
-    """Losses by epoch, ``factor`` times the lowest validation loss so far, and the epoch where each rule stops."""
-    ax = plot_curve(history, name="loss", ax=axes_for(ax, 7.0, 3.2))
+    """Losses by epoch, ``factor`` times the lowest ``held_out`` loss so far, and the epoch where each rule stops."""
+    ax = plot_curve(history, name="loss", held_out=held_out, ax=axes_for(ax, 7.0, 3.2))
     limit = factor * history["val_loss"].cummin()
     ax.step(history["epoch"], limit, where="mid", color=GREY, lw=1, label=f"{factor:g} × lowest so far")
     for (name, epoch), colour, style in zip(stops.items(), (GREEN, BLACK), ("-.", ":"), strict=False):
         if epoch is not None:
-            ax.axvline(epoch, color=colour, ls=style, label=f"stop: {name}")
+            word = "off" if name.endswith(SWITCHED_OFF) else "stop"
+            ax.axvline(epoch, color=colour, ls=style, label=f"{word}: {name.removesuffix(SWITCHED_OFF)}")
     ax.set_title("Where early stopping falls")
     legend_below_axes(ax)
     return ax

@@ -85,6 +85,8 @@ def history(table: pd.DataFrame, metric: str, chosen: int, held_out: str = "vali
 
 def turn(table: pd.DataFrame, metric: str, held_out: str = "validation") -> str:
     """Whether the loss of the ``held_out`` images has turned, and what became of their score after that."""
+    if len(table) == 1:
+        return f"After one epoch nobody can say whether the {held_out} loss will turn."
     low, last = table.loc[table["val_loss"].idxmin()], table.iloc[-1]
     if low["epoch"] == last["epoch"]:
         return f"The {held_out} loss is lowest after the last epoch: it has not turned."
@@ -95,17 +97,19 @@ def turn(table: pd.DataFrame, metric: str, held_out: str = "validation") -> str:
     )
 
 
-def stops(epochs: Mapping[str, int | None], history: pd.DataFrame) -> str:
+def stops(epochs: Mapping[str, int | None], history: pd.DataFrame, held_out: str = "validation") -> str:
     """Where each rule of early stopping falls, and what the training looked like there."""
     parts = []
     for name, epoch in epochs.items():
+        off = name.endswith(SWITCHED_OFF)
         if epoch is None:
-            parts.append(f"the rule “{name}” does not stop within these {len(history)} epochs")
+            never = "would not have stopped" if off else "does not stop"
+            parts.append(f"the rule “{name}” {never} within these {len(history)} epochs")
             continue
-        verb = "would have stopped" if name.endswith(SWITCHED_OFF) else "stops"
+        verb = "would have stopped" if off else "stops"
         row, best = history[history["epoch"] == epoch].iloc[0], history.loc[history["val_loss"].idxmin()]
         parts.append(
-            f"the rule “{name}” {verb} after epoch {epoch}, where the validation loss is {row['val_loss']:.3f} "
+            f"the rule “{name}” {verb} after epoch {epoch}, where the {held_out} loss is {row['val_loss']:.3f} "
             f"(lowest: {best['val_loss']:.3f}, epoch {best['epoch']:.0f}) and the training loss {row['train_loss']:.3f}"
         )
     text = "; ".join(parts)
