@@ -83,7 +83,7 @@ def test_the_network_answers_for_a_picture(done: tuple[str, Path], tmp_path: Pat
 
 OTHERS = {
     "04": {"dataset": "mnist", "tail": "halving", "blocks": 1, "width": 0, "growth": 3, "image_size": 28}
-    | {"limit": 60, "epochs": 30, "rise_factor": 1, "rise_epochs": 1},
+    | {"limit": 60, "epochs": 30, "learning_rate": 0.1, "rise_factor": 1, "rise_epochs": 1},
     "05": {"limit": 60, "epochs": 1, "width": 4, "model": "image_classes", "rival": "none", "select_on": "test"},
 }
 
