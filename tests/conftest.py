@@ -121,7 +121,15 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest: with two files at work at a time, none of them is left to the end."""
-    longest = ("test_faults", "test_notebooks", "test_sweep", "test_notebooks_analysis", "test_notebooks_pairs")
+    longest = (
+        "test_faults",
+        "test_notebooks",
+        "test_sweep",
+        "test_notebooks_masks",
+        "test_notebooks_pairs",
+        "test_notebooks_analysis",
+        "test_start",
+    )
     places = {name: place for place, name in enumerate(longest)}
     items.sort(key=lambda item: places.get(item.path.stem, len(longest)))
 
