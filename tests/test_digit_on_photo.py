@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import params_of
 from overfitting import learns
-from test_segmentation import Stop, train
+from test_segmentation import check_resumed
 from torch import nn
 
 from labkit.data import composite
@@ -21,7 +21,6 @@ from labkit.labs.pair_scoring import ClassMaps
 from labkit.models import ImageClassNet, TwoDecoderNet, architecture, count_parameters
 from labkit.models.two_decoder import chain_rule, log_joint, outer_product
 from labkit.results import pairs
-from labkit.training.checkpoint import read_checkpoint
 from labkit.training.losses import cross_entropy
 from labkit.training.metrics import accuracy
 
@@ -281,13 +280,7 @@ def test_an_interrupted_training_on_pairs_goes_on_to_the_bit(
     monkeypatch.setattr("labkit.training.loop.LOOK_EVERY", 0.0)
     small = {"limit": 60, "epochs": 2, "width": 4, "batch_size": 16, "precision": "float32", "ink": "colour", "crop": 2}
     params = params_of("05", data_root=str(root), **small)
-    whole, _ = train(lab, params, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        train(lab, params, tmp_path / "stopped", (Stop(),), num_workers=workers)
-    resumed, _ = train(lab, params, tmp_path / "stopped", num_workers=workers)
-    assert resumed == whole
-    ends = [read_checkpoint(tmp_path / name / "best.safetensors")[0] for name in ("whole", "stopped")]
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    check_resumed(lab, params, tmp_path, workers)
 
 
 def test_label_smoothing_reaches_the_objective_and_not_the_loss(root: Path) -> None:

@@ -69,19 +69,24 @@ class Stop(Observer):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def check_resumed(lab: object, params: object, folder: Path, workers: int) -> None:
+    """A training that is interrupted and taken up again ends with the bits of one that was not."""
+    whole, _ = train(lab, params, folder / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(lab, params, folder / "stopped", (Stop(),), num_workers=workers)
+    resumed, _ = train(lab, params, folder / "stopped", num_workers=workers)
+    assert resumed == whole
+    ends = [read_checkpoint(folder / name / "best.safetensors")[0] for name in ("whole", "stopped")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_interrupted_training_goes_on_to_the_bit(
     lab_and_params: tuple, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab, params = lab_and_params
     monkeypatch.setattr("labkit.training.loop.LOOK_EVERY", 0.0)
-    whole, _ = train(lab, params, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        train(lab, params, tmp_path / "stopped", (Stop(),), num_workers=workers)
-    resumed, _ = train(lab, params, tmp_path / "stopped", num_workers=workers)
-    assert resumed == whole
-    ends = [read_checkpoint(tmp_path / name / "best.safetensors")[0] for name in ("whole", "stopped")]
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    check_resumed(lab, params, tmp_path, workers)
 
 
 def test_masks_are_scored_at_the_size_of_the_original(lab_and_params: tuple) -> None:

@@ -1,6 +1,6 @@
 """MNIST, and any other data set in its idx format: found, checked and read.
 
-torchvision has a reader of its own, but importing it takes as long as importing PyTorch once more.
+torchvision has a reader of its own, but importing it keeps the first figure waiting for seconds.
 """
 
 import errno
