@@ -1,5 +1,6 @@
 """Batches and splits: every image once an epoch, the same with workers or without."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +93,18 @@ def test_channel_statistics_are_those_of_all_pixels(chunk: int) -> None:
 def test_rows_on_disk_act_like_a_tensor_in_memory(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 3, 4, 4), dtype=np.uint8)
     np.save(tmp_path / "images.npy", array)
-    rows = Rows(np.load(tmp_path / "images.npy", mmap_mode="c"), np.arange(20))
+    rows = Rows(np.lib.format.open_memmap(tmp_path / "images.npy", "c"), np.arange(20))
     memory = Split(torch.from_numpy(array), torch.arange(20), np.arange(20))
     disk = Split(rows, torch.arange(20), np.arange(20))
     index = np.array([3, 19, 4])
     assert torch.equal(disk.subset(index).subset(np.array([1])).images[np.array([0])], memory.images[[19]])
     assert disk.subset(index).images.shape == (3, 3, 4, 4)
+    two = Rows(rows.array, index, slice(1, 3))
+    assert two.shape == (3, 2, 4, 4)
+    sent = pickle.loads(pickle.dumps(two))  # as to a process that prepares batches
+    assert all(torch.equal(r[:], memory.images[index][:, 1:3]) for r in (two, sent, sent.take(np.arange(3))))
+    big = np.lib.format.open_memmap(tmp_path / "big.npy", "w+", np.uint8, (1000, 3, 4, 4))
+    assert len(pickle.dumps(Rows(big, index))) < 1000
     assert channel_statistics(disk.images) == channel_statistics(memory.images)
     preprocessing = Preprocessing(4, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
     for (x, y), (u, v) in zip(*(Batches(s, 6, preprocessing).from_step(0) for s in (disk, memory)), strict=True):

@@ -85,6 +85,17 @@ def test_every_optimiser_lowers_a_loss(name: str) -> None:
     assert losses[-1] < 0.3 * losses[0]
 
 
+def test_a_skipped_first_step_leaves_no_momentum_behind() -> None:
+    model = nn.Linear(1000, 10)
+    before = [p.clone() for p in model.parameters()]
+    optimiser = make_optimiser("sgd", model, 0.1, scaled=True)
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(model(torch.full((2, 1000), float("inf"))).sum()).backward()
+    scaler.step(optimiser)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    assert not [s for s in optimiser.state.values() if s.get("momentum_buffer") is not None]
+
+
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_matrices_decay_and_vectors_do_not(name: str) -> None:
     groups = make_optimiser(name, nn.Linear(3, 1), 0.1, weight_decay=0.2).param_groups

@@ -22,7 +22,7 @@ from labkit.training.loop import Recipe, evaluate, fit, predict
 from labkit.training.losses import cross_entropy
 from labkit.training.memory import freed_memory_kept
 from labkit.training.metrics import accuracy
-from labkit.training.precision import choose_device, choose_precision
+from labkit.training.precision import choose_device, choose_precision, gpu_format
 from labkit.training.progress import Progress, clock
 from labkit.training.resume import Observer, State
 from labkit.training.stopping import either, loss_rise, never, patience, stopped_at
@@ -196,6 +196,11 @@ def test_freed_memory_stays_for_the_next_step_and_goes_when_the_training_is_over
     keeps = platform.libc_ver()[0] == "glibc"
     assert (within - before > size / 2) == keeps
     assert resident() - before < size / 2
+
+
+def test_sixteen_bits_are_taken_where_a_gpu_has_units_for_them() -> None:
+    names = [gpu_format(*capability)["name"] for capability in ((6, 1), (7, 0), (7, 5), (8, 0), (9, 0))]
+    assert names == ["float32", "float16", "float16", "bfloat16", "bfloat16"]
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

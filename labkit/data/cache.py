@@ -15,6 +15,7 @@ from PIL import Image
 from labkit.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # Pillow has more, of which some start programs
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # what their files are called
 PHOTO = ("L", "RGB", "RGBA", "P", "1", "LA", "CMYK")
 
 
@@ -61,7 +62,7 @@ def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
 
 
 def _make(path: Path, shape: tuple[int, ...], decode: Callable[[int], np.ndarray]) -> None:
-    made = path.parent / f".{path.name}.{os.getpid()}"
+    made = path.parent / f".{path.name}.part"  # one name, so that what a killed process left is written over
     try:
         array = np.lib.format.open_memmap(made, "w+", np.uint8, shape)
         with open(made, "r+b") as file:

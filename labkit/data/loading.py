@@ -1,10 +1,12 @@
 """Images in memory, cut into batches: one tensor operation per batch instead of one Python call per image."""
 
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,22 +22,31 @@ Augment = Callable[[Tensor, Tensor, int, int, np.ndarray], tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Rows:
-    """Some images of an array on disk, (N, C, H, W) uint8, read when they are asked for."""
+    """Some images of an array on disk, (N, C, H, W) uint8, read when they are asked for: ``rows[:]`` reads all."""
 
-    array: np.ndarray
+    array: np.memmap  # a whole ``.npy`` file
     rows: np.ndarray  # (N,)
+    channels: slice = field(default_factory=lambda: slice(None))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, C, H, W)."""
-        return (len(self.rows), *self.array.shape[1:])
+        return (len(self.rows), *self.array[:0, self.channels].shape[1:])
 
     def __getitem__(self, places: np.ndarray | slice) -> Tensor:
-        return torch.from_numpy(self.array[np.atleast_1d(self.rows[places])])
+        return torch.from_numpy(self.array[np.atleast_1d(self.rows[places]), self.channels])
 
     def take(self, places: np.ndarray) -> "Rows":
         """The images at ``places``, still on disk."""
-        return Rows(self.array, self.rows[places])
+        return Rows(self.array, self.rows[places], self.channels)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To a process that prepares batches goes the name of the file, not gigabytes of pixels.
+        return _reopened, (self.array.filename, self.rows, self.channels)
+
+
+def _reopened(path: str, rows: np.ndarray, channels: slice) -> Rows:
+    return Rows(np.lib.format.open_memmap(path, "c"), rows, channels)
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ class Batches(Dataset):
         """The places of the split in the order of this epoch, (N,)."""
         if not self.shuffle:
             return np.arange(len(self.split))
-        return np.random.default_rng([self.seed, self.epoch]).permutation(len(self.split))
+        return permutation(len(self.split), self.seed, self.epoch)
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         return self.batch(self.order()[self.bounds[step] : self.bounds[step + 1]])
@@ -130,6 +141,12 @@ class Batches(Dataset):
         steps = range(step, len(self))
         with killed_workers_named(self.workers):
             yield from DataLoader(self, batch_size=None, sampler=steps, num_workers=self.workers, pin_memory=pin)
+
+
+@functools.lru_cache(maxsize=2)  # asked for at every step
+def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The numbers below ``count`` in an order that follows from seed and epoch, (count,)."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 @contextmanager

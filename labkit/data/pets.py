@@ -153,4 +153,4 @@ def load(source: Source, size: int, target: str) -> Split:
     """All photos (they stay on disk) and masks (N, size, size) as one split, trainval before test."""
     both = arrays(source, size)
     masks = foreground(both[:, 3], target)
-    return Split(Rows(both[:, :3], np.arange(len(both))), torch.from_numpy(masks), np.arange(len(both)))
+    return Split(Rows(both, np.arange(len(both)), slice(3)), torch.from_numpy(masks), np.arange(len(both)))

@@ -83,6 +83,7 @@ def batches(
         shuffle=train,
         seed=params.seed,
         workers=params.num_workers,
+        pin_memory=True,
     )
 
 

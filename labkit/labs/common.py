@@ -57,8 +57,10 @@ def build_recipe(
     stop_early: Stop = never,
 ) -> Recipe:
     """Everything ``fit`` needs beside the model and the data; ``stop_early`` is a rule beside that of patience."""
+    precision = build_precision(params)
+    scaled = precision.scaler().is_enabled()
     return Recipe(
-        optimiser=make_optimiser(params.optimiser, model, params.learning_rate, params.weight_decay),
+        optimiser=make_optimiser(params.optimiser, model, params.learning_rate, params.weight_decay, scaled=scaled),
         learning_rate=params.learning_rate,
         schedule=build_schedule(params),
         epochs=params.epochs,
@@ -66,7 +68,7 @@ def build_recipe(
         loss=loss,
         metric=metric,
         metric_name=metric_name,
-        precision=build_precision(params),
+        precision=precision,
         seed=params.seed,
         stop_early=either(stop_early, patience(params.patience, metric_name)),
     )

@@ -24,11 +24,20 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
-        "cpu": torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine(),
+        "cpu": processor(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
     }
+
+
+def processor() -> str:
+    """The processor's name, and the best arithmetic it has for training: ``Intel Xeon with AMX``."""
+    can = torch.cpu.get_capabilities()
+    name = can.get("cpu_name") or platform.processor() or platform.machine()
+    units = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "avx512_f": "AVX512", "avx2": "AVX2"}
+    best = next((shown for key, shown in units.items() if can.get(key)), "")
+    return f"{name} with {best}" if best else name
 
 
 def code_version(notebook: str = "") -> dict[str, Any]:

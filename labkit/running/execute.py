@@ -22,6 +22,7 @@ from labkit.results.locks import lock
 from labkit.results.manifest import DEAD, FINISHED, STOPPED, TOKEN, end_from_outside, kernel_of, read_manifest
 from labkit.results.run import Run
 from labkit.running.headless import GRACE, UNFINISHED_NOTEBOOK
+from labkit.running.machine import threads_within_quota
 from labkit.running.outcome import Outcome, complete_already
 from labkit.running.request import Request
 
@@ -36,7 +37,7 @@ def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outc
     """
     if done := complete_already(request, fresh):
         return done
-    started = Started(request, fresh)
+    started = Started(request, fresh, threads_within_quota())
     try:
         _watch(started.process, request.folder, started.token, timeout)
     finally:

@@ -139,5 +139,5 @@ def check_graphics(facts: dict[str, Any], cards: list[str]) -> Iterator[Finding]
 def check_precision(facts: dict[str, Any]) -> Iterator[Finding]:
     """Whether 16 bits are faster than 32 here."""
     if facts["device"] == "cpu" and facts["precision"] == "float32":
-        what = "This processor has no bfloat16 arithmetic (AVX512-BF16 or AMX), so runs take float32, which is slower"
+        what = "This processor has neither AVX512-BF16 nor AMX, so runs take float32, which is slower"
         yield Finding("note", what)

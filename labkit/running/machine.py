@@ -68,6 +68,12 @@ def usable_cores() -> int:
     return max(1, min(bound_cores(), math.ceil(min(core_quota(), 2**20))))
 
 
+def threads_within_quota() -> int:
+    """Threads for one run: what a quota allows, which PyTorch does not look at; 0 where its own choice is right."""
+    within = usable_cores()
+    return within if within < bound_cores() and not os.environ.get("OMP_NUM_THREADS") else 0
+
+
 def there(path: Path) -> Path:
     """``path``, or the nearest folder above it that exists: where ``path`` would be made."""
     return next(level for level in (path, *path.parents) if level.exists())

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, Field, FiniteFloat, PositiveFloat, ValidationError
 from torch import Tensor, nn
 
-from labkit.data.cache import PHOTO, fitted, open_image
+from labkit.data.cache import PHOTO, SUFFIXES, fitted, open_image
 from labkit.data.composite import digit_margin, two_classes
 from labkit.data.loading import Preprocessing
 from labkit.errors import RequestError
@@ -32,7 +32,6 @@ from labkit.untrusted import file_in, why
 
 TRAINING = [name for name in LABS if name not in READERS]  # the notebooks whose runs leave a model
 LARGEST = 2**32  # bytes of a checkpoint
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 ADVICE = "save it with 8 bits a channel (a CT slice needs a window: choose which densities become black and white)."
 
 

@@ -109,7 +109,7 @@ def labelled(data: Any, params: Parameters, _: Any) -> Figure:
     """Training images with the names of their classes (labs 1 and 4)."""
     some = data.train.subset(chosen(len(data.train), params))
     titles = [data.class_names[label] for label in some.targets]
-    table = pd.DataFrame({"title": titles, "image": picture_tables.pictures(some.images)})
+    table = pd.DataFrame({"title": titles, "image": picture_tables.pictures(some.images[:])})
     alt = f"{len(some)} training images with the labels {', '.join(titles)}."
     return plots.plot_images, table, alt, {"title": "Training images and their labels"}
 

@@ -77,7 +77,8 @@ def jobs_that_fit(jobs: int) -> int:
 def carry_out(runs: Sequence[Planned], jobs: int, fresh: bool = False) -> list[Row]:
     """Do all runs, ``jobs`` at once; however this ends, each run that is under way is stopped in order."""
     rows, jobs, shown = [Row(run) for run in runs], min(jobs, len(runs)), Shown()
-    threads, jobs = threads_each(jobs), jobs_that_fit(jobs)
+    jobs = jobs_that_fit(jobs)
+    threads = threads_each(jobs)
     try:
         while True:
             for row in rows:

@@ -140,11 +140,10 @@ def train_epoch(
 
         # Reading a number back makes a GPU wait, so the losses stay on the device and are read a few times a second.
         pending.append(measured)
-        now = time.perf_counter()
-        if now - watched > LOOK_EVERY or state.step == len(train) or interrupt.requested:
-            watched = now
-            state.seconds, began = state.seconds + now - began, now
+        if time.perf_counter() - watched > LOOK_EVERY or state.step == len(train) or interrupt.requested:
             add_up(pending, state, recipe, train)
+            watched = now = time.perf_counter()
+            state.seconds, began = state.seconds + now - began, now
             for observer in observers:
                 observer.on_step(state, len(train))
             interrupt.check()
@@ -187,10 +186,10 @@ def learn(
 ) -> Tensor:
     """Forward and backward pass of a batch, in ``state.parts`` parts; returns what ``measure`` says of it, (3,)."""
     torch.manual_seed(step_seed(recipe.seed, state.epoch, state.step))  # dropout
-    device, parts = recipe.precision.device, max(1, min(state.parts, len(targets) // 2))
-    measured = torch.zeros(3, device=device)
+    parts = max(1, min(state.parts, len(targets) // 2))
+    measured = torch.zeros(3, device=recipe.precision.device)
     for x, y in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
-        x, y = x.to(device, memory_format=torch.channels_last), y.to(device)  # (N, C, H, W)
+        x, y = recipe.precision.place(x), recipe.precision.place(y)  # (B, C, H, W), targets
         with recipe.precision.autocast():
             logits = model(x).float()
         objective = recipe.objective(logits, y)  # (B,)
@@ -280,7 +279,7 @@ def evaluate(
     """Loss and metric of every image, two arrays (N,) in the order of ``batches``."""
     parts = []
     for images, targets in batches.from_step(epoch=0):
-        targets = targets.to(precision.device)
+        targets = precision.place(targets)
         logits = forward(model, images, precision)
         parts.append(torch.stack([loss(logits, targets), metric(logits, targets)]))
         interrupt.check()
@@ -301,7 +300,7 @@ def forward(model: nn.Module, images: Tensor, precision: Precision) -> Tensor:
     Where the memory does not suffice they go half by half, which changes no score. TrainingError for a single image.
     """
     try:
-        x = images.to(precision.device, memory_format=torch.channels_last)
+        x = precision.place(images)
         with precision.autocast():
             return model.eval()(x).float()
     except (RuntimeError, MemoryError) as error:

@@ -17,12 +17,18 @@ Schedule = Callable[[float, Sequence[float]], float]
 
 
 def make_optimiser(
-    name: str, model: nn.Module, learning_rate: float, weight_decay: float = 0.0, momentum: float = 0.9
+    name: str,
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    scaled: bool = False,
 ) -> torch.optim.Optimizer:
     """``adam``, ``adamw`` (https://arxiv.org/abs/1711.05101), ``muon`` or ``sgd`` with momentum over the parameters.
 
     Weight decay in ``adam`` and ``sgd`` is added to the gradient, as in the reports; in ``adamw`` and ``muon`` it
-    is decoupled and left off vectors (biases, batch-norm scales), which it only holds back.
+    is decoupled and left off vectors (biases, batch-norm scales), which it only holds back. ``scaled``: a loss scaler
+    may skip steps (float16).
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -35,7 +41,8 @@ def make_optimiser(
         return Muon(groups, lr=learning_rate)
     if name == "adam":
         return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
-    return torch.optim.SGD(parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=True)
+    # Fused SGD would take unwritten memory for its momentum where the scaler skips the very first step.
+    return torch.optim.SGD(parameters, learning_rate, momentum, weight_decay=weight_decay, fused=not scaled)
 
 
 def constant() -> Schedule:

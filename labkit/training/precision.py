@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from labkit.errors import RequestError
 
@@ -13,7 +14,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 @dataclass(frozen=True)
 class Precision:
     """A number format for the forward and backward pass; the weights stay float32 (mixed precision, Micikevicius et
-    al. 2018, https://arxiv.org/abs/1710.03740)."""
+    al. 2018, https://arxiv.org/abs/1710.03740). On GPUs that have TF32, float32 is what PyTorch makes of it: TF32 in
+    convolutions, and not in matrix products."""
 
     name: str  # float32, bfloat16 or float16
     device: torch.device
@@ -29,6 +31,11 @@ class Precision:
         if self.name == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
+
+    def place(self, values: Tensor) -> Tensor:
+        """``values`` on the device, images (N, C, H, W) channels last; a GPU takes them while this process goes on."""
+        layout = torch.channels_last if values.ndim == 4 else torch.preserve_format
+        return values.to(self.device, non_blocking=self.device.type == "cuda", memory_format=layout)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling, without which small gradients vanish in float16; it does nothing in the other formats."""
@@ -47,16 +54,23 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """The precision of that name; ``auto`` takes 16 bits only where they are faster than 32 on this device."""
+    """The precision of that name; ``auto`` takes 16 bits only where they are known to be faster than 32."""
     if name != "auto":
         return Precision(name, device, "asked for")
     if device.type == "cuda":
-        if torch.cuda.get_device_capability(device)[0] >= 8:
-            return Precision("bfloat16", device, "this GPU multiplies bfloat16 on tensor cores")
-        return Precision("float16", device, "this GPU has no bfloat16 units")
+        return Precision(**gpu_format(*torch.cuda.get_device_capability(device)), device=device)
     if device.type == "cpu" and cpu_multiplies_bfloat16():
         return Precision("bfloat16", device, "this processor multiplies bfloat16 (AVX512-BF16 or AMX)")
-    return Precision("float32", device, f"no faster 16-bit arithmetic on this {device.type}")
+    return Precision("float32", device=device, reason=f"no 16-bit arithmetic known to be faster on this {device.type}")
+
+
+def gpu_format(major: int, minor: int) -> dict[str, str]:
+    """Name and reason of the fastest format on NVIDIA GPUs of that compute capability; tensor cores came with 7.0."""
+    if major >= 8:
+        return {"name": "bfloat16", "reason": "this GPU multiplies bfloat16 on tensor cores"}
+    if major == 7:
+        return {"name": "float16", "reason": "this GPU has tensor cores, but none for bfloat16"}
+    return {"name": "float32", "reason": f"this GPU (compute capability {major}.{minor}) has no tensor cores"}
 
 
 def cpu_multiplies_bfloat16() -> bool:
