@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.results import tables
+
 RANDOM = np.random.default_rng(0)
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 DIGITS = [str(i) for i in range(10)]
@@ -40,7 +42,7 @@ def masks(count: int, side: int = 24) -> list[np.ndarray]:
 
 def counts(names: list[str]) -> pd.DataFrame:
     matrix = RANDOM.integers(0, 12, (len(names), len(names))) + 880 * np.eye(len(names), dtype=int)
-    return pd.DataFrame(matrix, names, names).reset_index(names="true")
+    return tables.with_classes(pd.DataFrame(matrix, names, names))
 
 
 def cases() -> pd.DataFrame:

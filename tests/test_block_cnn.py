@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +65,8 @@ def test_any_size_it_was_built_for(size: int, blocks: int, tail: str, early_pool
 def test_more_blocks_than_the_image_can_be_halved_are_refused() -> None:
     with pytest.raises(ValueError, match="halve an image of 28 pixels to nothing"):
         BlockCNN(1, 10, 28, blocks=5)
+    with pytest.raises(ValueError, match="the tail is 'pool', expected 'halving' or 'pooled'"):
+        BlockCNN(1, 10, 28, tail="pool")
 
 
 @pytest.mark.parametrize(
@@ -143,3 +146,14 @@ def test_both_rules_are_drawn_and_told() -> None:
     assert "epochs” stops after epoch 7, where the validation loss is 0.800 (lowest: 0.500, epoch 2)" in said
     assert "(switched off)” would have stopped after epoch 6" in said
     assert "does not stop within these 8 epochs" in words.stops({"a rule": None}, history)
+    history.loc[7, "val_loss"] = 0.4  # after both stops, which could not know of it
+    assert "(lowest: 0.500, epoch 2)" in words.stops(stops, history)
+    assert "0.400" not in words.stops(stops, history)
+
+
+def test_a_crop_of_more_than_own_digits_have_is_refused(tmp_path: Path) -> None:
+    write_idx(tmp_path, side=14)
+    own = {"dataset": "mnist", "source": "official", "limit": 0, "image_size": 28, "blocks": 2}
+    with pytest.raises(DataError, match="have 14 pixels, but crop is 20 and erase 0: both must be below"):
+        lab.find_data(params_of("04", data_root=str(tmp_path), crop=20, **own))
+    assert lab.find_data(params_of("04", data_root=str(tmp_path), crop=13, **own))

@@ -25,7 +25,7 @@ from labkit.labs import block_cnn as lab
 from labkit.paths import data_root
 
 
-def write_batches(root: Path, train: int = 6, test: int = 4, classes: int = 3) -> Path:
+def write_batches(root: Path, train: int = 6, test: int = 4, classes: int = 3, protocol: int = 2) -> Path:
     """Official files (smaller) in torchvision's layout; returns the root."""
     folder, rng = root / cifar10.BATCHES, np.random.default_rng(0)
     folder.mkdir(parents=True)
@@ -35,7 +35,7 @@ def write_batches(root: Path, train: int = 6, test: int = 4, classes: int = 3) -
             "data": rng.integers(0, 256, (n, 3072), dtype=np.uint8),
             "labels": [i % classes for i in range(n)],
         }
-        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+        (folder / name).write_bytes(pickle.dumps(content, protocol=protocol))
     names = {"label_names": [f"class {i}" for i in range(classes)]}
     (folder / cifar10.META).write_bytes(pickle.dumps(names, protocol=2))
     return root
@@ -59,7 +59,7 @@ def test_both_layouts_hold_the_same_images(tmp_path: Path) -> None:
     assert [cifar10.class_names(s) for s in sources] == [["class 0", "class 1", "class 2"]] * 2
     for one, other in zip(*(cifar10.load(s, 32) for s in sources), strict=True):
         order = np.argsort(one.targets.numpy(), kind="stable")  # a tree is sorted by class
-        assert torch.equal(one.images[order], other.images)
+        assert torch.equal(one.images[order], other.images[:])
         assert torch.equal(one.targets[order], other.targets)
     assert (sources[0].kind, sources[0].verified, sources[0].complete) == ("official", False, False)
 
@@ -69,6 +69,13 @@ def test_the_files_are_those_that_torchvision_knows() -> None:
     assert [list(item) for item in cifar10.MD5.items()] == known
     assert CIFAR10.base_folder == cifar10.BATCHES
     assert ([name for name, _ in CIFAR10.train_list], ["test_batch"]) == (cifar10.TRAINING, cifar10.TEST)
+
+
+@pytest.mark.parametrize("protocol", [0, 4, 5])
+def test_a_pickle_of_any_protocol_is_read(tmp_path: Path, protocol: int) -> None:
+    one, other = (write_batches(tmp_path / str(p), protocol=p) for p in (2, protocol))
+    for split, again in zip(*(cifar10.load(cifar10.find(root, "official"), 32) for root in (one, other)), strict=True):
+        assert torch.equal(split.images, again.images)
 
 
 def test_torchvision_reads_the_same_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +103,12 @@ def md5(path: Path) -> str:
 def test_images_are_resized_if_asked_for(tmp_path: Path, layout: str) -> None:
     root = write_batches(tmp_path / "a")
     root = as_tree(root, tmp_path / "b") if layout == "tree" else root
-    assert cifar10.load(cifar10.find(root), 20)[0].images.shape == (30, 3, 20, 20)
+    pool, test = cifar10.load(cifar10.find(root), 20)
+    assert pool.images[:].shape == (30, 3, 20, 20)
+    assert test.images[:].shape == (4, 3, 20, 20)
+    again = cifar10.load(cifar10.find(root), 20)[0]  # from the arrays that the first call has left
+    assert torch.equal(pool.images[:], again.images[:])
+    assert not torch.equal(pool.images[:4], test.images[:])
 
 
 class Program:
@@ -128,6 +140,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         "shape": ("test_batch", pickle.dumps({"data": pixels[:, :99], "labels": labels}), "4 images of 3×32×32"),
         "label": ("test_batch", pickle.dumps({"data": pixels, "labels": [0, 1, 2, 9]}), "labels outside 0 to 2"),
         "none": ("test_batch", pickle.dumps({"data": pixels[:0], "labels": []}), "or none"),
+        "twice": ("batches.meta", pickle.dumps({"label_names": ["a", "b", "a"]}), "two classes called 'a'"),
         "key": ("test_batch", pickle.dumps({"pixels": pixels}), "is not a file of CIFAR-10"),
     }
     for name, (file, content, sentence) in damage.items():
@@ -183,7 +196,23 @@ def test_a_tree_may_be_read_in_grey(tmp_path: Path) -> None:
     assert grey.images.shape == (len(colour), 1, 20, 20)
     assert torch.equal(grey.targets, colour.targets)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # of red, green and blue in brightness
-    assert ((colour.images * weights).sum(dim=1) - grey.images[:, 0]).abs().max() < 3  # rounded once more
+    assert ((colour.images[:] * weights).sum(dim=1) - grey.images[:][:, 0]).abs().max() < 3  # rounded once more
+
+
+def test_photos_of_a_tree_stand_upright_and_have_many_formats(tmp_path: Path) -> None:
+    tree = as_tree(write_batches(tmp_path / "a"), tmp_path / "tree")
+    folder = tree / cifar10.TREE.folder / "test" / "class 1"
+    (path,) = folder.iterdir()
+    photo = Image.open(path).convert("RGB")
+    turned = photo.rotate(90)  # as a camera that was held upright stores it, with a note
+    exif = turned.getexif()
+    exif[0x0112] = 6  # orientation: a quarter turn clockwise
+    for suffix in (".webp", ".tif"):
+        turned.save(folder / f"phone{suffix}", exif=exif, lossless=True)
+    test = cifar10.load(cifar10.find(tree, "official"), 32)[1]
+    assert test.targets.tolist() == [0, 0, 1, 1, 1, 2]
+    upright = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
+    assert all(torch.equal(image, upright) for image in test.images[2:5])
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
@@ -237,7 +266,7 @@ def test_the_sample_is_the_same_every_time(textures: Path, tmp_path: Path) -> No
     train, test = cifar10.load(one, 32)
     assert np.bincount(train.targets).tolist() == [120] * 10
     assert np.bincount(test.targets).tolist() == [40] * 10
-    pixels = torch.cat([train.images, test.images]).flatten(1)
+    pixels = torch.cat([train.images[:], test.images[:]]).flatten(1)
     assert len(torch.unique(pixels, dim=0)) == len(pixels)  # no picture twice
 
 

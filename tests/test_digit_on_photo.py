@@ -1,26 +1,28 @@
 """Lab 5: digits on photos, the network with two decoders, and scores worked out by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import params_of
+from conftest import params_of, write_idx
 from overfitting import learns
+from PIL import Image
 from test_segmentation import check_resumed
 from torch import nn
 
-from labkit.data import composite
+from labkit.data import composite, mnist
 from labkit.data.composite import DigitOnPhoto, digits_of_size
-from labkit.data.loading import Split
+from labkit.data.loading import Split, split_off_validation
 from labkit.errors import DataError, RequestError
 from labkit.labs import digit_on_photo as lab
 from labkit.labs import pair_scoring
 from labkit.labs.pair_scoring import ClassMaps
 from labkit.models import ImageClassNet, TwoDecoderNet, architecture, count_parameters
 from labkit.models.two_decoder import chain_rule, log_joint, outer_product
-from labkit.results import pairs
+from labkit.results import pairs, tables
 from labkit.training.losses import cross_entropy
 from labkit.training.metrics import accuracy
 
@@ -104,6 +106,9 @@ def test_digits_of_one_part_stay_in_it_and_test_pairs_stay_the_same(root: Path) 
     assert torch.equal(first.test.targets, second.test.targets)
     assert first.digits == {"train": 1293, "val": 144, "test": 360}
     assert set(first.train.samples).isdisjoint(first.val.samples)
+    _, held_out = split_off_validation(mnist.load(source.sources[0], 10)[0], one.validation_share, one.seed)
+    assert set(first.compose.digits.samples).isdisjoint(held_out.samples)
+    assert len(first.compose.digits) == first.digits["train"]
     assert len(first.facts(source)["class_names"]) == 20
 
 
@@ -119,14 +124,52 @@ def test_training_pairs_differ_between_epochs_and_not_between_workers(root: Path
 
 
 def test_a_blank_digit_is_refused_and_sizes_are_kept() -> None:
-    digits = strokes(3, 28)
-    assert digits_of_size(digits, 20).images.shape == (3, 1, 20, 20)
+    digits, file = strokes(3, 28), Path("some-digits")
+    assert digits_of_size(digits, 20, file).images.shape == (3, 1, 20, 20)
     digits.images[1] = 0
-    with pytest.raises(DataError, match="Digit 1 is blank at 20 pixels, or fills"):
-        digits_of_size(digits, 20)
+    with pytest.raises(DataError, match="Image 1 of some-digits is blank at 20 pixels, or fills"):
+        digits_of_size(digits, 20, file)
     digits.images[1, 0, 3, 3] = 1  # which vanishes
-    with pytest.raises(DataError, match="Digit 1 is blank at 8 pixels"):
-        digits_of_size(digits, 8)
+    with pytest.raises(DataError, match=r"Image 1 of some-digits is blank at 8 pixels.* larger digit_size"):
+        digits_of_size(digits, 8, file)
+
+
+def test_digits_and_photos_may_have_the_same_names() -> None:
+    assert lab.pair_classes(2, ["cat", "ship"]) == ["0", "1", "cat", "ship"]
+    names = lab.pair_classes(2, ["1", "true"])
+    assert names == ["0", "1", "photo 1", "photo true"]
+    confusion = tables.with_classes(pair_scoring.pixel_confusion(by_hand(), [*names[:3], "true"]))
+    assert confusion.columns.is_unique
+    _, right = pairs.plot_confusion_blocks(confusion, num_classes=2).axes
+    assert [text.get_text() for text in right.texts] == ["83", "17", "100"]
+
+
+def test_what_is_said_of_digits_and_photos_is_said_of_each(root: Path) -> None:
+    params = params_of("05", data_root=str(root))
+    both = lab.find_data(params)
+    assert both.caveat().count("**Sample data**") == 1
+    digits, photos = both.sources
+    found = replace(digits, verified=True), replace(photos, kind="official", odd=(), complete=False)
+    said = replace(both, sources=found).caveat()
+    assert said.startswith("Handwritten digits (sample): The data are the published files, to the last byte. Textures")
+    assert "not the published ones" in said
+    assert "the rest" not in said
+
+
+def test_too_few_digits_and_other_numbers_of_classes_are_refused(tmp_path: Path) -> None:
+    write_idx(tmp_path, train=3, test=30, classes=3)
+    tree = tmp_path / "cifar10"
+    for part, name in ((part, name) for part in ("train", "test") for name in "abc"):
+        (tree / part / name).mkdir(parents=True)
+        for place in range(40):
+            noise = np.random.default_rng(place).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tree / part / name / f"{place}.png")
+    small = {"source": "official", "limit": 0, "digit_size": 28}
+    with pytest.raises(DataError, match="have 3 classes, but num_classes is 10: give photos of as many classes as"):
+        lab.find_data(params_of("05", data_root=str(tmp_path), **small))
+    with pytest.raises(DataError, match="No digit of 3 is left for training: give more"):
+        lab.find_data(params_of("05", data_root=str(tmp_path), num_classes=3, validation_share=0.9, **small))
+    assert lab.find_data(params_of("05", data_root=str(tmp_path), num_classes=3, validation_share=0.4, **small))
 
 
 @pytest.mark.parametrize(
@@ -170,6 +213,9 @@ def test_the_contract_of_a_network_with_two_answers(name: str) -> None:
 
 def test_two_decoders_have_one_more_and_the_reports_widths() -> None:
     two, one = TwoDecoderNet(), TwoDecoderNet(decoders=1)
+    for wrong in ({"decoders": 3}, {"joint": "sum"}):
+        with pytest.raises(ValueError, match="expected 1 or 2, and one of"):
+            TwoDecoderNet(**wrong)
     assert count_parameters(two) - count_parameters(one) == count_parameters(one.decoders[0])
     assert [count_parameters(m) for m in (two, one, ImageClassNet())] == [4_218_604, 2_711_084, 764_022]
     levels = [level[0].out_channels for level in two.encoder]
@@ -241,6 +287,14 @@ def test_scores_by_hand() -> None:
     assert classes["pixels"].tolist() == [4, 2, 6, 4]
     assert classes["accuracy"].tolist() == pytest.approx([0, 1 / 2, 5 / 6, 1])
     assert classes["IoU"].mean() == pytest.approx(iou)
+    errors = pair_scoring.error_table(
+        table.iloc[[1, 0]], Split(torch.zeros(2, 3, 2, 4), maps.truth, np.arange(2)), maps
+    )
+    first, second = errors.loc[0], errors.loc[1]
+    assert not first["wrong_source"].any()
+    assert first["wrong_class"].tolist() == [[True, True, False, False]] * 2
+    assert second["wrong_source"].tolist() == [[False] * 4, [True, False, False, False]]
+    assert second["wrong_class"].tolist() == [[False] * 4, [False, False, False, True]]
     assert "6.25 % of the pixels are taken for digit" in pairs.confusion_words(confusion, 2)
     assert "What limits it is **the class**" in pairs.limits_words(pair_scoring.what_limits(maps))
 
@@ -268,7 +322,7 @@ def test_figures_show_what_the_tables_say() -> None:
     limits = pd.DataFrame({"predictor": ["a guess", "this network"], "pixel accuracy": [0.1, 0.7]})
     assert [bar.get_width() for bar in pairs.plot_limits(limits).patches] == pytest.approx([10, 70])
     confusion = pair_scoring.pixel_confusion(by_hand(), ["0", "1", "cat", "ship"])
-    left, right = pairs.plot_confusion_blocks(confusion.reset_index(names="true"), num_classes=2).axes
+    left, right = pairs.plot_confusion_blocks(tables.with_classes(confusion), num_classes=2).axes
     assert [text.get_text() for text in left.texts] == ["100", "50"]
     assert [text.get_text() for text in right.texts] == ["83", "17", "100"]
 

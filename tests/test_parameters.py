@@ -131,6 +131,7 @@ def test_a_score_is_not_compared_with_the_answer_to_another_question() -> None:
     pairs, claim = recipe("05", "two_decoders").model_dump(), read_experiment(find_notebook("05"), "two_decoders")
     for name, value in (("digit_size", 8), ("ink", "colour"), ("place", "centre"), ("image_size", 16)):
         assert tables.other_question(pairs | {name: value}, claim, "accuracy") == f"another {name.replace('_', ' ')}"
+    assert tables.other_question(pairs | {"width": 8}, claim, "accuracy") == "another network"
 
 
 def test_the_recipes_of_the_cmsc_report_are_the_reports() -> None:

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from labkit.data import samples, tree
-from labkit.data.cache import fitted
+from labkit.data.cache import decoded, fitted
 from labkit.data.downloads import download_folders, not_overwritten
-from labkit.data.loading import Split
+from labkit.data.loading import Rows, Split
 from labkit.data.pickles import bytes_of, read_pickle
 from labkit.data.sources import Source, check_root, describe, registry, takes_sample
 from labkit.data.tree import PARTS, Tree
@@ -87,6 +87,9 @@ def class_names(source: Source) -> list[str]:
     names = _read(path).get("label_names")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise DataError(f"{path} is not a file of CIFAR-10 (it has no label_names): unpack the archive again.")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{path} has two classes called {twice!r}: give each a name of its own.")
     return names
 
 
@@ -100,14 +103,19 @@ def _load_batches(source: Source, size: int) -> tuple[Split, Split]:
     for names in (TRAINING, TEST):
         batches = [read_batch(source.root / BATCHES / name, count) for name in names]
         images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-        splits.append(Split(_resized(images, size), torch.from_numpy(labels), np.arange(len(labels))))
+        images = _resized(source, images, size) if images.shape[-1] != size else torch.from_numpy(images)
+        splits.append(Split(images, torch.from_numpy(labels), np.arange(len(labels))))
     return tuple(splits)
 
 
-def _resized(images: np.ndarray, size: int) -> torch.Tensor:
-    if images.shape[-1] != size:  # as the images of a tree are resized
-        images = np.stack([fitted(Image.fromarray(i.transpose(1, 2, 0)), size).transpose(2, 0, 1) for i in images])
-    return torch.from_numpy(images)
+def _resized(source: Source, images: np.ndarray, size: int) -> Rows:
+    """The images (N, 3, 32, 32) at another size, as those of a tree are resized: once, and they stay on disk."""
+
+    def resize(i: int) -> np.ndarray:
+        return fitted(Image.fromarray(images[i].transpose(1, 2, 0)), size).transpose(2, 0, 1)
+
+    name = f"{BATCHES}-{source.fingerprint[:12]}-{len(images)}-{size}.npy"
+    return Rows(decoded(source.root, name, (len(images), 3, size, size), resize), np.arange(len(images)))
 
 
 def read_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,13 @@ class Pair(Source):
 
     sources: tuple[Source, ...] = ()
 
+    def caveat(self) -> str:
+        """What a reader must know of both; of each by its name where that is not the same."""
+        said = {part.name: part.caveat() for part in self.sources}
+        if len(set(said.values())) == 1:
+            return next(iter(said.values()))
+        return " ".join(f"{name[0].upper()}{name[1:]}: {caveat}" for name, caveat in said.items())
+
     def facts(self) -> dict[str, Any]:
         """For the manifest: those of both, without the single files."""
         own = {key: value for key, value in super().facts().items() if key != "sources"}
@@ -110,14 +117,14 @@ def ink_mask(alpha: Tensor) -> Tensor:
     return alpha >= 0.5 * alpha.amax(dim=(2, 3), keepdim=True)
 
 
-def digits_of_size(digits: Split, size: int) -> Split:
-    """The digits (M, 1, size, size) uint8; DataError for one that would leave an image with one class."""
+def digits_of_size(digits: Split, size: int, path: Path) -> Split:
+    """The digits of the file ``path``, (M, 1, size, size) uint8; DataError for one that would leave only one class."""
     images = resize(digits.images.float(), size).round().clamp(0, 255).byte()
     full = ink_mask(images).flatten(1).all(dim=1).nonzero()  # without ink, or nothing else
     if len(full):
         raise DataError(
-            f"Digit {int(digits.samples[full[0, 0]])} is blank at {size} pixels, or fills its square, but every image "
-            f"needs a digit and a photo: take it out."
+            f"Image {int(digits.samples[full[0, 0]])} of {path} is blank at {size} pixels, or fills its square, but a "
+            f"pair needs a digit and a photo: take a larger digit_size, or replace that image."
         )
     return Split(images, digits.targets, digits.samples)
 

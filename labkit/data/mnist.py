@@ -127,6 +127,11 @@ def values(root: Path, path: str) -> Tensor:
     return torch.from_numpy(np.fromfile(root / path, np.uint8, offset=4 + 4 * len(shape)).reshape(shape))
 
 
+def images_path(root: Path, part: str) -> Path:
+    """The file that holds the images of a part (train, test)."""
+    return root / "MNIST" / "raw" / f"{PARTS[part]}-images-idx3-ubyte"
+
+
 def _checked(root: Path, part: str, num_classes: int) -> Split:
     split = read(root, part)
     place = int(split.targets.argmax())

@@ -17,13 +17,15 @@ MOST = 200_000  # instructions; a file of CIFAR-10 has some 40,000
 KNOWN = (  # what builds an array, in old and new versions of NumPy
     "numpy.core.multiarray._reconstruct",
     "numpy._core.multiarray._reconstruct",
+    "numpy.core.numeric._frombuffer",  # since protocol 5, which Python writes from 3.14 on
+    "numpy._core.numeric._frombuffer",
     "numpy.ndarray",
     "numpy.dtype",
     "_codecs.encode",
 )
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
-LITERAL = re.compile(r"(BIN)?INT[12]?|LONG[14]?|(BIN)?FLOAT|(SHORT_)?(BIN)?(STRING|BYTES8?|UNICODE8?)")
+LITERAL = re.compile(r"(BIN)?INT[12]?|LONG[14]?|(BIN)?FLOAT|(SHORT_)?(BIN)?(STRING|BYTES8?|UNICODE8?)|BYTEARRAY8")
 NOTHING = ("PROTO", "FRAME", "STOP")
 
 
@@ -144,7 +146,11 @@ ACTIONS: dict[str, Callable[[Machine, Any], None]] = {
 def bytes_of(call: Any, shape: tuple[int, ...]) -> np.ndarray:
     """The array (uint8) of that shape that a file of plain data calls for; ValueError if it calls for another."""
     try:
-        _, found, kind, by_column, content = call.state
+        if call.name.endswith("_frombuffer"):
+            content, kind, found, order = call.arguments
+            by_column = order != "C"
+        else:
+            _, found, kind, by_column, content = call.state
         if kind.arguments[0] not in ("u1", "|u1") or tuple(found) != shape or by_column:
             raise ValueError(f"it does not hold bytes in the shape {shape}")
         if isinstance(content, Call):

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from labkit.data.cache import PHOTO, decoded, fitted, open_image
-from labkit.data.loading import Split
+from labkit.data.cache import PHOTO, SUFFIXES, decoded, fitted, open_image
+from labkit.data.loading import Rows, Split
 from labkit.data.sources import Source
 from labkit.errors import DataError
 
 PARTS = ("train", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png")
 ADVICE = "save it with 8 bits a channel."
 
 
@@ -70,13 +69,13 @@ class Tree:
         return next(iter(source.files)).startswith(f"{self.folder}/")
 
     def read(self, path: Path) -> Image.Image:
-        """One image in the mode of the tree; DataError unless it has 8 bits a channel."""
-        return open_image(path, PHOTO, ADVICE).convert(self.mode)
+        """One image in the mode of the tree, turned as its camera says; DataError unless it has 8 bits a channel."""
+        return open_image(path, PHOTO, ADVICE, ImageOps.exif_transpose).convert(self.mode)
 
     def load(self, source: Source, size: int) -> tuple[Split, Split]:
         """The training pool and the test set: images (N, C, size, size) uint8, labels (N,) int64; each file is checked.
 
-        The images are decoded once and kept (``cache.decoded``).
+        The images are decoded once and stay on disk (``cache.decoded``).
         """
         files, number = list(source.files), {name: i for i, name in enumerate(class_names(source))}
         channels = len(Image.new(self.mode, (1, 1)).getbands())
@@ -86,11 +85,11 @@ class Tree:
             return image.reshape(size, size, channels).transpose(2, 0, 1)
 
         name = f"{self.folder}-{source.fingerprint[:12]}-{size}.npy"
-        images = torch.from_numpy(decoded(source.root, name, (len(files), channels, size, size), decode))
+        images = decoded(source.root, name, (len(files), channels, size, size), decode)
         labels = torch.tensor([number[path.split("/")[2]] for path in files])
         count = sum(path.startswith(f"{self.folder}/train/") for path in files)
-        parts = (slice(None, count), slice(count, None))
-        return tuple(Split(images[part], labels[part], np.arange(len(labels[part]))) for part in parts)
+        train, test = np.arange(count), np.arange(count, len(files))
+        return tuple(Split(Rows(images, part), labels[part], np.arange(len(part))) for part in (train, test))
 
 
 def images_in(folder: Path) -> list[str]:

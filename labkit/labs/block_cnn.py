@@ -106,7 +106,14 @@ def load_data(params: Parameters, source: Source) -> Data:
     """Read the images, apply ``limit``, and split validation off the training images."""
     if params.dataset == "mnist":
         names = [str(digit) for digit in range(params.num_classes)]
-        return classification.divide(params, *mnist.load(source, params.num_classes), names)
+        pool, test = mnist.load(source, params.num_classes)
+        side = min(pool.images.shape[2:])
+        if max(params.crop, params.erase) >= side:
+            raise DataError(
+                f"The images under {source.root} have {side} pixels, but crop is {params.crop} and erase "
+                f"{params.erase}: both must be below the side of the image."
+            )
+        return classification.divide(params, pool, test, names)
     names = cifar10.class_names(source)
     if len(names) != params.num_classes:
         raise DataError(
@@ -158,9 +165,15 @@ def mean_colour_accuracy(data: Data) -> float:
 
     if len(data.train.targets.unique()) == 1:  # of own data, and few
         return float((data.test.targets == data.train.targets[0]).float().mean())
-    means = [split.images.float().mean(dim=(2, 3)).numpy() / 255 for split in (data.train, data.test)]
+    means = [mean_colours(split) for split in (data.train, data.test)]
     fitted = LogisticRegression(max_iter=1000).fit(means[0], data.train.targets)
     return float(fitted.score(means[1], data.test.targets))
+
+
+def mean_colours(split: Split) -> np.ndarray:
+    """The mean of each channel of each image, in [0, 1]: (N, C); a thousand images at a time."""
+    places = np.array_split(np.arange(len(split)), 1 + len(split) // 1000)
+    return np.concatenate([split.images[part].float().mean(dim=(2, 3)).numpy() / 255 for part in places])
 
 
 def block_maps(model: BlockCNN, images: Tensor) -> dict[str, np.ndarray]:

@@ -87,23 +87,35 @@ def load_data(params: Parameters, source: composite.Pair) -> Data:
     names = cifar10.class_names(source.sources[1])
     if len(names) != params.num_classes:
         raise DataError(
-            f"The photos under {source.root} have {len(names)} classes, but num_classes is {params.num_classes}: both "
-            f"digits and photos must have as many classes as num_classes says."
+            f"The photos under {source.root} have {len(names)} classes, but num_classes is {params.num_classes}: give "
+            f"photos of as many classes as there are digits (MNIST has 10), or take source='sample'."
         )
     photos = classification.divide(params, *cifar10.load(source.sources[1], params.image_size), names)
-    pool, test = (digits_of_size(d, params.digit_size) for d in mnist.load(source.sources[0], params.num_classes))
+    pool, test = (
+        digits_of_size(digits, params.digit_size, mnist.images_path(source.sources[0].root, part))
+        for part, digits in zip(mnist.PARTS, mnist.load(source.sources[0], params.num_classes), strict=True)
+    )
     train, val = pool, test
     if params.select_on == "validation":
         train, val = split_off_validation(pool, params.validation_share, params.seed)
+    if not len(train):
+        raise DataError(f"No digit of {len(pool)} is left for training: give more digits, or lower validation_share.")
     return Data(
         train=photos.train,
         val=overlay(params, val).fixed(photos.val),
         test=overlay(params, test).fixed(photos.test),
         complete_test=photos.complete_test,
-        class_names=[*map(str, range(params.num_classes)), *names],
+        class_names=pair_classes(params.num_classes, names),
         compose=overlay(params, train, Augmentation(flip=params.flip, crop=params.crop)),
         digits={"train": len(train), "val": len(val), "test": len(test)},
     )
+
+
+def pair_classes(num_classes: int, photos: list[str]) -> list[str]:
+    """Names for the 2 · ``num_classes`` classes, no two alike: digits, then ``photos``, which may be called 7 too."""
+    digits = [str(digit) for digit in range(num_classes)]
+    alike = not set(digits).isdisjoint(photos)
+    return digits + [f"photo {name}" if alike else name for name in photos]
 
 
 def overlay(params: Parameters, digits: Split, photo: Augmentation | None = None) -> DigitOnPhoto:

@@ -54,6 +54,7 @@ class BlockCNN(nn.Module):
     network. ``tail``: ``halving`` layers, as described, or ``pooled``: the largest value of each channel goes straight
     to the classifier (ours). ``early_pool``: see ``UnitBlock``; it changes the cost, not the parameters. ``mirror``
     (ours): in evaluation the logits are the mean of those of the image and of its mirror image, at twice the cost.
+    ValueError for an unknown tail, or for more blocks than can halve the image.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class BlockCNN(nn.Module):
     ):
         super().__init__()
         side = image_size // 2**blocks
+        if tail not in ("halving", "pooled"):
+            raise ValueError(f"the tail is {tail!r}, expected 'halving' or 'pooled'")
         if side < 1:
             raise ValueError(f"{blocks} blocks halve an image of {image_size} pixels to nothing: take fewer blocks")
         channels = [in_channels, *((width or growth * in_channels) * growth**i for i in range(blocks))]

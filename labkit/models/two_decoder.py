@@ -71,7 +71,7 @@ class TwoDecoderNet(nn.Module):
     Channel ``s · num_classes + k`` is class k of source s. The encoder's levels have 1, 2, 4 and 8 times ``width``
     channels; each is two convolutions and a max-pool, whose output is kept as a skip. ``decoders``: 2 as in the report,
     or 1, which ends in two heads. ``joint``: ``product`` of the two answers (the report's), or ``log_softmax``. At the
-    report's width of 32 it has 4,218,604 parameters, with one decoder 2,711,084.
+    report's width of 32 it has 4,218,604 parameters, with one decoder 2,711,084. ValueError for anything else.
     """
 
     def __init__(
@@ -84,6 +84,8 @@ class TwoDecoderNet(nn.Module):
         joint: str = "product",
     ):
         super().__init__()
+        if decoders not in (1, 2) or joint not in JOINTS:
+            raise ValueError(f"decoders is {decoders} and joint {joint!r}, expected 1 or 2, and one of {list(JOINTS)}")
         widths = [width * 2**level for level in range(LEVELS)]
         self.encoder = nn.ModuleList(
             DoubleConv(i, o).append(nn.MaxPool2d(2)) for i, o in pairwise([in_channels, *widths])

@@ -108,9 +108,9 @@ def plot_pair_errors(cases: pd.DataFrame) -> Figure:
 def plot_confusion_blocks(confusion: pd.DataFrame, *, num_classes: int) -> Figure:
     """Two confusion matrices in percent of each true class: among the digits and among the photos.
 
-    ``confusion`` counts pixels: a column ``true``, then one for each of the 2 · ``num_classes`` predicted classes.
+    ``confusion`` counts pixels: the true class, then one for each of the 2 · ``num_classes`` predicted classes.
     """
-    counts = confusion.set_index("true")
+    counts = confusion.set_index(confusion.columns[0])
     shares = 100 * counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     figure, axes = panels(2, 11, 5.2)
     for ax, part, title in zip(axes, (slice(num_classes), slice(num_classes, None)), ("Digits", "Photos"), strict=True):

@@ -189,13 +189,13 @@ def plot_feature_maps(maps: pd.DataFrame) -> Figure:
 
 
 def plot_confusion(confusion: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """A confusion matrix of counts: a column ``true``, then one column for each predicted class.
+    """A confusion matrix of counts: the true class, then one column for each predicted class.
 
     Mistakes are shaded, the diagonal is not: hits are a hundred times more frequent, and one scale for both would show
     nothing but the diagonal.
     """
     ax = axes_for(ax, 5.2, 4.8)
-    matrix = confusion.set_index("true")
+    matrix = confusion.set_index(confusion.columns[0])
     draw_matrix(ax, matrix, least=1, form="{:.0f}".format)
     ax.set(xlabel="predicted", ylabel="true", title="Confusion matrix: number of test images")
     return ax

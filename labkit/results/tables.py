@@ -94,6 +94,11 @@ def confusion(table: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(confusion_matrix(*codes, len(class_names)), class_names, class_names)
 
 
+def with_classes(matrix: pd.DataFrame) -> pd.DataFrame:
+    """A confusion matrix with its true classes as first column, for a file; no folder, so no class, has that name."""
+    return matrix.reset_index(names="true / predicted")
+
+
 def class_scores(matrix: pd.DataFrame) -> pd.DataFrame:
     """Per class: n, accuracy with interval, precision, F1, from a confusion matrix."""
     return pd.DataFrame({"class": matrix.index, **per_class(matrix.to_numpy())})
@@ -202,7 +207,8 @@ def other_question(params: Mapping[str, Any], recipe: Mapping[str, Any], metric:
         return "another loss"
     if "model" in recipe and not recipe["model"].startswith(params["model"].removesuffix("_imagenet")):
         return "another network"
-    if "blocks" in recipe and any(params[name] != recipe[name] for name in BLOCKS):
+    shape = BLOCKS if "blocks" in recipe else ("width",) if "digit_size" in recipe else ()
+    if any(params[name] != recipe[name] for name in shape):
         return "another network"
     return ""
 

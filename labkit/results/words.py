@@ -107,7 +107,8 @@ def stops(epochs: Mapping[str, int | None], history: pd.DataFrame, held_out: str
             parts.append(f"the rule “{name}” {never} within these {len(history)} epochs")
             continue
         verb = "would have stopped" if off else "stops"
-        row, best = history[history["epoch"] == epoch].iloc[0], history.loc[history["val_loss"].idxmin()]
+        until = history[history["epoch"] <= epoch]  # later epochs may be better, but no rule can know that
+        row, best = until.iloc[-1], history.loc[until["val_loss"].idxmin()]
         parts.append(
             f"the rule “{name}” {verb} after epoch {epoch}, where the {held_out} loss is {row['val_loss']:.3f} "
             f"(lowest: {best['val_loss']:.3f}, epoch {best['epoch']:.0f}) and the training loss {row['train_loss']:.3f}"

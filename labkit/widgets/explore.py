@@ -91,7 +91,7 @@ def predictions(per_image: pd.DataFrame, split: Split, class_names: Sequence[str
         start = PAGE * (min(page, last) - 1)
         rows = found.iloc[start : start + PAGE]
         if len(rows):
-            images = pictures(split.subset(rows.index.to_numpy(copy=True)).images)
+            images = pictures(split.subset(rows.index.to_numpy(copy=True)).images[:])
             titles = [f"{row.true} →\n{row.predicted} ({row.loss:.2f})" for row in rows.itertuples()]
             draw_images(places(figure, PAGE // ROW, ROW), pd.DataFrame({"image": images, "title": titles}))
         many, mistakes = len(found), int((~found["correct"]).sum())

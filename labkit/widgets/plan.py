@@ -77,7 +77,7 @@ def augmentation(params: TrainingParameters, lab: ModuleType, split: Split) -> E
         tried = changed(params, values)
         one = split.subset(np.array([place - 1]))
         images = [
-            lab.augmentation(tried)(one.images / 255, one.targets, params.seed, epoch, one.samples)[0]
+            lab.augmentation(tried)(one.images[:] / 255, one.targets, params.seed, epoch, one.samples)[0]
             for epoch in range(EPOCHS)
         ]
         titles = [f"epoch {epoch + 1}" for epoch in range(EPOCHS)]
