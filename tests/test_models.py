@@ -15,11 +15,13 @@ from labkit.models import (
     UNet,
     UNetPlusPlus,
     architecture,
+    convolution,
     count_parameters,
     resnet18,
     resnet34,
     resnet50,
 )
+from labkit.models.convolution import side_by_side
 from labkit.models.recompute import recomputed
 from labkit.models.resnet import BasicBlock, lesion
 from labkit.models.resnet34_unet import PreAddReluBlock, imagenet_names, load_imagenet
@@ -250,3 +252,32 @@ def test_imagenet_weights_that_cannot_be_had_are_a_sentence(monkeypatch: pytest.
         load_imagenet(ResNet34UNet(3, 1))
     with pytest.raises(RequestError, match="fit only width 64"):
         load_imagenet(ResNet34UNet(3, 1, width=8))
+
+
+@pytest.mark.parametrize(
+    ("images", "shape", "stride"),
+    [(8, (4, 4), 1), (6, (7, 7), 2), (5, (8, 8), 2), (16, (1, 1), 1), (4, (5, 3), 2), (1, (6, 6), 1)],
+)
+def test_maps_side_by_side_are_convolved_as_they_are_alone(images: int, shape: tuple[int, int], stride: int) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(4, 3, 3, stride, padding=1, bias=False, dtype=torch.float64)
+    x = torch.randn(images, 4, *shape, dtype=torch.float64, requires_grad=True)
+    expected, found = plain(x), side_by_side(x, plain, stride)
+    torch.testing.assert_close(found, expected)
+    towards = torch.randn_like(expected)
+    gradients = [torch.autograd.grad(y, [x, plain.weight], towards) for y in (expected, found)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_small_maps_lie_side_by_side_only_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "has_amx", lambda: True)
+    layer, x = convolution.conv3x3(256, 8), torch.randn(8, 256, 4, 4)
+    assert not convolution.small_for_amx(x)  # in float32
+    plain = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert convolution.small_for_amx(x)
+        assert not any(convolution.small_for_amx(y) for y in (x[:, :255], torch.randn(1, 256, 9, 9)))
+        torch.testing.assert_close(layer(x).float(), plain, atol=0.05, rtol=0.05)
+        monkeypatch.setattr(convolution, "has_amx", lambda: False)
+        assert not convolution.small_for_amx(x)

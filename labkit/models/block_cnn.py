@@ -5,7 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from labkit.models.resnet import conv3x3, init_he
+from labkit.models.convolution import conv3x3
+from labkit.models.resnet import init_he
 
 
 def conv_norm_relu(in_channels: int, out_channels: int, pool: bool = False) -> nn.Sequential:

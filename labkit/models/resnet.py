@@ -11,10 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """3×3 convolution, padded; no bias, since batch normalisation follows and has its own."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
+from labkit.models.convolution import conv3x3
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from labkit.models.convolution import conv3x3
 from labkit.models.recompute import kept, recomputed
-from labkit.models.resnet import conv3x3, init_he
+from labkit.models.resnet import init_he
 
 unchanged = nn.Identity()
 half_size = partial(F.max_pool2d, kernel_size=2)  # (N, C, H, W) -> (N, C, H / 2, W / 2)
