@@ -281,3 +281,20 @@ def test_small_maps_lie_side_by_side_only_where_that_is_faster(monkeypatch: pyte
         torch.testing.assert_close(layer(x).float(), plain, atol=0.05, rtol=0.05)
         monkeypatch.setattr(convolution, "has_amx", lambda: False)
         assert not convolution.small_for_amx(x)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_patches_by_one_matrix_product_are_a_transposed_convolution(bias: bool, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    layer, plain = convolution.Up2x2(6, 4, bias).double(), nn.ConvTranspose2d(6, 4, 2, 2, bias=bias).double()
+    layer.load_state_dict(plain.state_dict())
+    x = torch.randn(3, 6, 5, 7, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    found, expected = layer(x), plain(x)
+    torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=layout)
+    towards = torch.randn_like(expected)
+    pairs = (layer, found), (plain, expected)
+    gradients = [torch.autograd.grad(y, [x, *net.parameters()], towards) for net, y in pairs]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)

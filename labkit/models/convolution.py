@@ -1,4 +1,4 @@
-"""The 3×3 convolution of all networks here, and a faster way to carry it out on small feature maps."""
+"""The convolutions that several networks share, carried out on a processor in the way it is fastest at."""
 
 import functools
 import math
@@ -22,6 +22,22 @@ class Conv3x3(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Small maps of many channels lie side by side where that is faster; the result is the same."""
         return side_by_side(x, super().forward, self.stride[1]) if small_for_amx(x) else super().forward(x)
+
+
+class Up2x2(nn.ConvTranspose2d):
+    """A transposed 2×2 convolution of stride 2: (N, C_in, H, W) -> (N, C_out, 2H, 2W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True):
+        super().__init__(in_channels, out_channels, kernel_size=2, stride=2, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each pixel becomes a patch of 2×2, and no two patches overlap: one matrix product makes them all."""
+        if x.device.type != "cpu" or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        kernels = self.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 · 2 · C_out, C_in)
+        bias = None if self.bias is None else self.bias.repeat(4)
+        patches = F.linear(x.permute(0, 2, 3, 1), kernels, bias).unflatten(3, (2, 2, -1))  # (N, H, W, 2, 2, C_out)
+        return patches.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
 
 def side_by_side(x: Tensor, convolve: Callable[[Tensor], Tensor], stride: int = 1) -> Tensor:

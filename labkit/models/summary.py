@@ -30,7 +30,7 @@ def architecture(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame
         rows.append(
             {
                 "layer": name,
-                "kind": type(module).__name__,
+                "kind": next(kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("torch.")),
                 "output": shape,
                 "kernel": _kernel(module),
                 "parameters": count_parameters(module),

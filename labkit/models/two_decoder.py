@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labkit.models.block_cnn import UnitBlock, conv_norm_relu
+from labkit.models.convolution import Up2x2
 from labkit.models.resnet import init_he
 from labkit.models.unet import DoubleConv, pad_to_multiple
 
@@ -23,7 +24,7 @@ def up_step(in_channels: int, out_channels: int, last: bool = False) -> nn.Seque
 
     The ``last`` step of a decoder ends in plain logits.
     """
-    enlarge = nn.ConvTranspose2d(in_channels, in_channels, kernel_size=2, stride=2, bias=False)
+    enlarge = Up2x2(in_channels, in_channels, bias=False)
     end = nn.Conv2d(in_channels, out_channels, 3, padding=1) if last else conv_norm_relu(in_channels, out_channels)
     return nn.Sequential(conv_norm_relu(in_channels, in_channels), enlarge, nn.BatchNorm2d(in_channels), nn.ReLU(), end)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.models.convolution import conv3x3
+from labkit.models.convolution import Up2x2, conv3x3
 from labkit.models.recompute import kept, recomputed
 from labkit.models.resnet import init_he
 
@@ -65,7 +65,7 @@ class AttentionGate(nn.Module):
 def upsampling(in_channels: int, out_channels: int, kind: str = "transposed") -> nn.Module:
     """Twice as high and wide: a 2×2 convolution ``transposed``, or ``bilinear`` and a 1×1 convolution."""
     if kind == "transposed":
-        return nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
+        return Up2x2(in_channels, out_channels)
     return nn.Sequential(
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False), nn.Conv2d(in_channels, out_channels, 1)
     )
