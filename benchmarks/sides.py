@@ -68,7 +68,7 @@ def reports(case: Case) -> Measure:
 
 
 def labkit(case: Case, memory: Callable[[], AbstractContextManager] = freed_memory_kept) -> Measure:
-    """labkit's loop and input pipeline, as its notebooks use them; ``memory`` says what becomes of freed memory."""
+    """labkit's loop and batches, without progress and checkpoints; ``memory`` says what becomes of freed memory."""
     model, batches = case.build(), case.batches()
     recipe = case.recipe(model)
     model.to(recipe.precision.device, memory_format=torch.channels_last)

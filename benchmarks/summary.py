@@ -14,9 +14,9 @@ PAGE = Path(__file__).parent / "measured.md"
 HEAD = """# Measured
 
 Written by `python benchmarks/summary.py` from what the scripts beside it measured. Each table is one call, in which all
-rows took turns; the ratio is the median over the rounds of a row's value over the first row's, lowest to highest in
-brackets. Seconds and images a second belong to the machine named under the table; ratios travel further. A heading that
-stands twice was measured on two machines.
+rows took turns (but for `make lab`); the ratio is the median over the rounds of a row's value over the first row's,
+lowest to highest in brackets. Seconds and images a second belong to the machine named under the table; ratios travel
+further. A heading that stands twice was measured on two machines.
 """
 
 
