@@ -100,21 +100,21 @@ def load(source: Source, size: int) -> tuple[Split, Split]:
 
 def _load_batches(source: Source, size: int) -> tuple[Split, Split]:
     count, splits = len(class_names(source)), []
-    for names in (TRAINING, TEST):
+    for part, names in zip(PARTS, (TRAINING, TEST), strict=True):
         batches = [read_batch(source.root / BATCHES / name, count) for name in names]
         images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-        images = _resized(source, images, size) if images.shape[-1] != size else torch.from_numpy(images)
+        images = _resized(source, part, images, size) if images.shape[-1] != size else torch.from_numpy(images)
         splits.append(Split(images, torch.from_numpy(labels), np.arange(len(labels))))
     return tuple(splits)
 
 
-def _resized(source: Source, images: np.ndarray, size: int) -> Rows:
-    """The images (N, 3, 32, 32) at another size, as those of a tree are resized: once, and they stay on disk."""
+def _resized(source: Source, part: str, images: np.ndarray, size: int) -> Rows:
+    """The images (N, 3, 32, 32) of a part at another size, as those of a tree are resized: once, and they stay on disk."""
 
     def resize(i: int) -> np.ndarray:
         return fitted(Image.fromarray(images[i].transpose(1, 2, 0)), size).transpose(2, 0, 1)
 
-    name = f"{BATCHES}-{source.fingerprint[:12]}-{len(images)}-{size}.npy"
+    name = f"{BATCHES}-{source.fingerprint[:12]}-{part}-{size}.npy"
     return Rows(decoded(source.root, name, (len(images), 3, size, size), resize), np.arange(len(images)))
 
 
