@@ -56,7 +56,7 @@ def main() -> None:
         for name, values in measured.items()
     }
     facts = {"precision": this.precision.name, "matrix_product": statistics.median(product), "shares": shares}
-    some = f", {asked.sides} alone" if asked.sides else ""  # a table of its own beside that of all sides
+    some = f", {' and '.join(measures)} alone" if asked.sides else ""  # a table of its own beside that of all sides
     report(f"Training {this.title}{some}", "images/s", measured, **facts)
     print(f"\nshare of the {facts['matrix_product'] / 1e9:.0f} GFLOP/s of a product of two {SIDE}×{SIDE} matrices:")
     for name, share in shares.items():

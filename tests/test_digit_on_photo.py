@@ -165,7 +165,9 @@ def test_too_few_digits_and_other_numbers_of_classes_are_refused(tmp_path: Path)
             noise = np.random.default_rng(place).integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(noise).save(tree / part / name / f"{place}.png")
     small = {"source": "official", "limit": 0, "digit_size": 28}
-    with pytest.raises(DataError, match="have 3 classes, but num_classes is 10: give photos of as many classes as"):
+    with pytest.raises(
+        DataError, match="have 3 classes, but num_classes is 10: set it to the number of classes that digits"
+    ):
         lab.find_data(params_of("05", data_root=str(tmp_path), **small))
     with pytest.raises(DataError, match="No digit of 3 is left for training: give more"):
         lab.find_data(params_of("05", data_root=str(tmp_path), num_classes=3, validation_share=0.9, **small))

@@ -147,6 +147,19 @@ def test_a_process_that_is_bound_to_one_core_knows_it() -> None:
     assert python(code)[1].startswith(f"note   1 of {os.cpu_count()} cores may be used, but PyTorch starts 4 threads: ")
 
 
+def test_a_run_takes_no_more_threads_than_a_quota_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(machine, "bound_cores", lambda: 8)
+    monkeypatch.setattr(machine, "core_quota", lambda: 1.5)
+    assert machine.threads_within_quota() == 2
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    assert machine.threads_within_quota() == 0  # the user has chosen
+    monkeypatch.delenv("MKL_NUM_THREADS")
+    monkeypatch.setattr(machine, "core_quota", lambda: math.inf)
+    assert machine.threads_within_quota() == 0
+
+
 def test_threads_that_the_environment_withholds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     if machine.usable_cores() == 1:

@@ -264,6 +264,7 @@ def test_maps_side_by_side_are_convolved_as_they_are_alone(images: int, shape: t
     x = torch.randn(images, 4, *shape, dtype=torch.float64, requires_grad=True)
     expected, found = plain(x), side_by_side(x, plain, stride)
     torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last)
     towards = torch.randn_like(expected)
     gradients = [torch.autograd.grad(y, [x, plain.weight], towards) for y in (expected, found)]
     for one, other in zip(*gradients, strict=True):
@@ -272,13 +273,19 @@ def test_maps_side_by_side_are_convolved_as_they_are_alone(images: int, shape: t
 
 def test_small_maps_lie_side_by_side_only_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convolution, "has_amx", lambda: True)
+    calls = []
+    monkeypatch.setattr(convolution, "side_by_side", lambda *given: calls.append(given[2]) or side_by_side(*given))
     layer, x = convolution.conv3x3(256, 8), torch.randn(8, 256, 4, 4)
+    halving, y = convolution.conv3x3(256, 8, stride=2), torch.randn(8, 256, 7, 7)
     assert not convolution.small_for_amx(x)  # in float32
-    plain = layer(x)
+    plain, half = layer(x), halving(y)
+    assert not calls
     with torch.autocast("cpu", torch.bfloat16):
         assert convolution.small_for_amx(x)
         assert not any(convolution.small_for_amx(y) for y in (x[:, :255], torch.randn(1, 256, 9, 9)))
         torch.testing.assert_close(layer(x).float(), plain, atol=0.05, rtol=0.05)
+        torch.testing.assert_close(halving(y).float(), half, atol=0.05, rtol=0.05)
+        assert calls == [1, 2]
         monkeypatch.setattr(convolution, "has_amx", lambda: False)
         assert not convolution.small_for_amx(x)
 

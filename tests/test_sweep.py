@@ -12,7 +12,6 @@ import pytest
 from commands import labkit, options, run, wait_for
 
 from labkit.results.manifest import read_manifest
-from labkit.running.sweep import threads_each
 
 SMALL = {"source": "sample", "limit": 120, "batch_size": 2, "blocks": 2, "epochs": 1}
 SMALL |= {"optimiser": "adamw", "weight_decay": 1}  # with these a learning rate of 10 multiplies weights by -9 a step
@@ -117,16 +116,16 @@ def test_the_merged_table_is_that_of_the_runs(swept: Swept) -> None:
     assert table["best"].any()
 
 
-def test_a_run_of_a_sweep_has_the_numbers_of_a_plain_run(
-    swept: Swept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    threads = threads_each(2)
+def test_a_run_of_a_sweep_has_the_numbers_of_a_plain_run(swept: Swept, tmp_path: Path) -> None:
+    manifests = {path: read_manifest(path) for path in states(swept.out)}
+    one = {"learning_rate": 0.001, "seed": 1}
+    (in_sweep,) = (path for path, found in manifests.items() if one.items() <= found["parameters"].items())
+    threads = manifests[in_sweep]["environment"]["threads"]  # a sweep gives each its share, and fewer jobs more
     words = [*WORDS, "-p", "learning_rate", "0.001", "-p", "seed", "1", *swept.place[:2], "--out", tmp_path]
     finished = ended(start("run", *words, OMP_NUM_THREADS=str(threads)))
     assert finished.returncode == 0, finished.stderr
     (plain,) = states(tmp_path)
-    in_sweep = swept.out / plain.relative_to(tmp_path)
+    assert plain.relative_to(tmp_path) == in_sweep.relative_to(swept.out)
     for name in ("results.json", "per_image.csv"):
         assert (in_sweep / name).read_bytes() == (plain / name).read_bytes(), name
     times = ["seconds", "images_per_second"]

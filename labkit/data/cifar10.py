@@ -109,7 +109,7 @@ def _load_batches(source: Source, size: int) -> tuple[Split, Split]:
 
 
 def _resized(source: Source, part: str, images: np.ndarray, size: int) -> Rows:
-    """The images (N, 3, 32, 32) of a part at another size, as those of a tree are resized: once, and they stay on disk."""
+    """A part's images (N, 3, 32, 32) at another size, resized as those of a tree are: once, and they stay on disk."""
 
     def resize(i: int) -> np.ndarray:
         return fitted(Image.fromarray(images[i].transpose(1, 2, 0)), size).transpose(2, 0, 1)

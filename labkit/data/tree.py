@@ -84,7 +84,7 @@ class Tree:
             image = fitted(self.read(source.root / files[i]), size)
             return image.reshape(size, size, channels).transpose(2, 0, 1)
 
-        name = f"{self.folder}-{source.fingerprint[:12]}-{size}.npy"
+        name = f"{self.folder}-upright-{source.fingerprint[:12]}-{size}.npy"
         images = decoded(source.root, name, (len(files), channels, size, size), decode)
         labels = torch.tensor([number[path.split("/")[2]] for path in files])
         count = sum(path.startswith(f"{self.folder}/train/") for path in files)

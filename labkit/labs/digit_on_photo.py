@@ -87,8 +87,8 @@ def load_data(params: Parameters, source: composite.Pair) -> Data:
     names = cifar10.class_names(source.sources[1])
     if len(names) != params.num_classes:
         raise DataError(
-            f"The photos under {source.root} have {len(names)} classes, but num_classes is {params.num_classes}: give "
-            f"photos of as many classes as there are digits (MNIST has 10), or take source='sample'."
+            f"The photos under {source.root} have {len(names)} classes, but num_classes is {params.num_classes}: set "
+            f"it to the number of classes that digits (MNIST has 10) and photos have alike, or take source='sample'."
         )
     photos = classification.divide(params, *cifar10.load(source.sources[1], params.image_size), names)
     pool, test = (

@@ -52,12 +52,14 @@ def side_by_side(x: Tensor, convolve: Callable[[Tensor], Tensor], stride: int = 
     rows = F.pad(x, (0, cell - w)).permute(0, 2, 3, 1).unflatten(0, (n // k, k))  # (N / k, k, H, cell, C)
     y = convolve(rows.transpose(1, 2).flatten(2, 3).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     maps = y.unflatten(2, (k, cell // stride))[..., : math.ceil(w / stride), :]  # (N / k, H', k, W', C')
-    return maps.transpose(1, 2).flatten(0, 1).permute(0, 3, 1, 2)
+    return maps.transpose(1, 2).flatten(0, 1).contiguous().permute(0, 3, 1, 2)  # channels last
 
 
 def small_for_amx(x: Tensor) -> bool:
     """Whether ``x`` is what gains: small maps of many channels in bfloat16 on a processor with AMX."""
-    if x.shape[-1] > WIDEST or x.shape[1] < CHANNELS or x.device.type != "cpu" or not has_amx():
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or not has_amx():  # a compiler finds its own way
+        return False
+    if x.shape[-1] > WIDEST or x.shape[1] < CHANNELS:
         return False
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 

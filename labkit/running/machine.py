@@ -70,8 +70,8 @@ def usable_cores() -> int:
 
 def threads_within_quota() -> int:
     """Threads for one run: what a quota allows, which PyTorch does not look at; 0 where its own choice is right."""
-    within = usable_cores()
-    return within if within < bound_cores() and not os.environ.get("OMP_NUM_THREADS") else 0
+    within, asked = usable_cores(), any(map(os.environ.get, ("OMP_NUM_THREADS", "MKL_NUM_THREADS")))
+    return within if within < bound_cores() and not asked else 0
 
 
 def there(path: Path) -> Path:

@@ -49,7 +49,7 @@ def fixed_costs(
     model.to(precision.device, memory_format=torch.channels_last)
     whole = Precision("float32", precision.device, "the same on every machine")
     with FlopCounterMode(display=False) as counter:
-        forward(model, images[:1], precision)
+        forward(model, images[:1], whole)
     kept = kept_for_backward(model, lambda: training_step(model, images, targets, objective, whole, back=False))
     return {
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -42,7 +42,9 @@ def make_optimiser(
     if name == "adam":
         return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     # Fused SGD would take unwritten memory for its momentum where the scaler skips the very first step.
-    return torch.optim.SGD(parameters, learning_rate, momentum, weight_decay=weight_decay, fused=not scaled)
+    return torch.optim.SGD(
+        parameters, learning_rate, momentum, weight_decay=weight_decay, fused=None if scaled else True
+    )
 
 
 def constant() -> Schedule:
