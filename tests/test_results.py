@@ -351,7 +351,7 @@ def test_no_number_of_ours_stands_beside_a_reported_one_where_it_would_not_be_fa
     assert table["recipe"].tolist()[:2] == ["the report's"] * 2
     table = tables.reported_against_ours("01_mnist_resnet18", adam | {"epochs": 3}, recipes, results, HISTORY)
     assert table["recipe"].tolist()[:2] == ["the report's, but epochs = 3"] * 2
-    two, results = params_of("05").model_dump(), {"pixel_accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
+    two, results = params_of("05", width=32).model_dump(), {"pixel_accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
     recipes = experiments(digit_on_photo)
     score, gain = tables.reported_against_ours("05_digit_on_photo", two, recipes, results, HISTORY).to_dict("records")
     assert (score["quantity"], score["ours"]) == ("test pixel_accuracy", 0.5)
