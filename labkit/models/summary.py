@@ -1,8 +1,12 @@
 """What a network looks like from outside: its layers, their output shapes, kernels and parameters."""
 
-import pandas as pd
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOLD = {"stages": 3, "encoder": 2, "decoder": 2, "nodes": 2, "ups": 2}  # how many parts of a layer's name are kept
 
@@ -12,12 +16,14 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def architecture(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame:
+def architecture(model: nn.Module, input_shape: tuple[int, ...]) -> "pd.DataFrame":
     """One row per layer with parameters or a kernel, in the order of use: layer, output shape, kernel, parameters.
 
     ``input_shape`` is (C, H, W). The parameters add up to those of the model. One blank image runs through the model,
     in evaluation mode; the model is left as it was.
     """
+    import pandas as pd  # takes as long as all the rest of the networks
+
     rows, training = [], model.training
     named = [
         (name, m)
@@ -51,7 +57,7 @@ def architecture(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def by_stage(layers: pd.DataFrame) -> pd.DataFrame:
+def by_stage(layers: "pd.DataFrame") -> "pd.DataFrame":
     """The table of ``architecture`` folded as in the reports: a row for the stem, each block or level, the end."""
     depth = layers["layer"].str.split(".").map(lambda parts: ".".join(parts[: FOLD.get(parts[0], 1)]))
     folded = layers.groupby(depth, sort=False).agg(
@@ -70,5 +76,5 @@ def _kernel(module: nn.Module) -> str:
     return f"{size}×{size}" + (f", stride {stride}" if stride != 1 else "")
 
 
-def _kernels(column: pd.Series) -> str:
+def _kernels(column: "pd.Series") -> str:
     return "; ".join(dict.fromkeys(kernel for kernel in column if kernel))
