@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import params_of, write_idx
 from overfitting import learns
-from PIL import Image
+from test_cifar10 import write_batches
 from test_segmentation import check_resumed
 from torch import nn
 
@@ -158,12 +158,7 @@ def test_what_is_said_of_digits_and_photos_is_said_of_each(root: Path) -> None:
 
 def test_too_few_digits_and_other_numbers_of_classes_are_refused(tmp_path: Path) -> None:
     write_idx(tmp_path, train=3, test=30, classes=3)
-    tree = tmp_path / "cifar10"
-    for part, name in ((part, name) for part in ("train", "test") for name in "abc"):
-        (tree / part / name).mkdir(parents=True)
-        for place in range(40):
-            noise = np.random.default_rng(place).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-            Image.fromarray(noise).save(tree / part / name / f"{place}.png")
+    write_batches(tmp_path, train=24, test=40)
     small = {"source": "official", "limit": 0, "digit_size": 28}
     with pytest.raises(
         DataError, match="have 3 classes, but num_classes is 10: set it to the number of classes that digits"

@@ -63,10 +63,9 @@ def training_step(
 ) -> Tensor:
     """Forward, loss and (with ``back``) backward; the weights stay as they are."""
     model.train()
-    images = images.to(precision.device, memory_format=torch.channels_last)
     with precision.autocast():
-        logits = model(images).float()
-    loss = objective(logits, targets.to(precision.device)).mean()
+        logits = model(precision.place(images)).float()
+    loss = objective(logits, precision.place(targets)).mean()
     if back:
         loss.backward()
         model.zero_grad(set_to_none=True)
