@@ -57,7 +57,7 @@ def main() -> None:
     moved = [transforms.RandomAffine(15, (0.1, 0.1), (0.9, 1.1)), *plain]
     for name, chain, augmentation in (
         ("plain", plain, None),
-        ("rotated, shifted, zoomed", moved, Augmentation(15, 0.1, 0.1, False)),
+        ("rotated, shifted, zoomed", moved, Augmentation(15, 0.1, (0.9, 1.1))),
     ):
         theirs = DataLoader(OneByOne(pixels, split.targets, chain), BATCH, shuffle=True)
         ours = Batches(split, BATCH, Preprocessing(28, (MEAN,), (STD,)), augmentation, shuffle=True)

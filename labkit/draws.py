@@ -27,9 +27,12 @@ def _scramble(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def uniform(seed: int, epoch: int, samples: np.ndarray, count: int) -> Tensor:
-    """Numbers in [0, 1), shape (N, count): row i depends on (seed, epoch, samples[i]) alone."""
-    keys = mix(seed, epoch, np.asarray(samples)[:, None], np.arange(count))
+def uniform(seed: int, epoch: int, samples: np.ndarray, count: int, start: int = 0) -> Tensor:
+    """Numbers in [0, 1), shape (N, count): row i depends on (seed, epoch, samples[i]) alone.
+
+    They are the numbers ``start`` to ``start + count`` of its sequence, so that two uses need not share any.
+    """
+    keys = mix(seed, epoch, np.asarray(samples)[:, None], np.arange(start, start + count))
     return torch.from_numpy((keys >> np.uint64(40)).astype(np.float32) / np.float32(2**24))
 
 

@@ -1,20 +1,34 @@
-"""Augmentation: what it does to a picture, and what its draws depend on."""
+"""Augmentation: what it does to a picture and to its mask, and what its draws depend on."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.data.augment import Augmentation, affine, resize
+from labkit.data.augment import POLICIES, Augmentation
+from labkit.data.geometry import KNOTS, origins, resize, sampled, smooth_field
+from labkit.data.loading import Batches, Preprocessing, Split
 from labkit.draws import step_seed, uniform
+
+MOVING = [name for name in POLICIES if name != "none"]
 
 SEEDS = st.integers(0, 2**31 - 1)
 
 
-def still(n: int) -> dict[str, torch.Tensor]:
-    """Arguments of ``affine`` that change nothing."""
-    zero = torch.zeros(n)
-    return {"degrees": zero, "shift_x": zero, "shift_y": zero, "scale": torch.ones(n)}
+def affine(images: torch.Tensor, **changes: float) -> torch.Tensor:
+    """Images, each rotated, shifted and scaled by ``changes``: the arguments of ``origins``."""
+    still = {"degrees": 0.0, "right": 0.0, "down": 0.0, "wider": 1.0, "higher": 1.0}
+    return sampled(
+        images, origins(images.shape[-2:], **{k: torch.full((len(images),), v) for k, v in (still | changes).items()})
+    )
+
+
+def twins(n: int = 6, side: int = 48, channels: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """n equal images of a bright blob off the centre, and its mask."""
+    y, x = np.mgrid[:side, :side]
+    blob = torch.from_numpy(((y - side * 0.4) ** 2 + (x - side * 0.35) ** 2 < (side / 5) ** 2).astype(np.uint8))
+    return blob.float().expand(n, channels, side, side) * 0.8, blob.expand(n, side, side)
 
 
 @settings(max_examples=50, deadline=None)
@@ -39,48 +53,42 @@ def test_draws_are_even_and_differ_by_seed_epoch_and_sample() -> None:
 
 def test_affine_that_changes_nothing_changes_nothing() -> None:
     images = torch.rand(3, 2, 9, 14)
-    torch.testing.assert_close(affine(images, **still(3)), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(affine(images), images, atol=1e-5, rtol=0)
 
 
 def test_a_quarter_turn_is_counter_clockwise() -> None:
     images = torch.rand(2, 1, 8, 8)
-    turned = affine(images, **still(2) | {"degrees": torch.full((2,), 90.0)})
-    torch.testing.assert_close(turned, torch.rot90(images, 1, (2, 3)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(affine(images, degrees=90), torch.rot90(images, 1, (2, 3)), atol=1e-4, rtol=0)
 
 
 def test_shifts_go_right_and_down_by_a_share_of_the_side() -> None:
     images = torch.zeros(1, 1, 10, 20)
     images[0, 0, 4, 6] = 1
-    moved = affine(images, **still(1) | {"shift_x": torch.tensor([0.25]), "shift_y": torch.tensor([0.2])})
-    assert torch.nonzero(moved[0, 0] > 0.99).tolist() == [[6, 11]]
+    assert torch.nonzero(affine(images, right=0.25, down=0.2)[0, 0] > 0.99).tolist() == [[6, 11]]
 
 
-def test_scale_enlarges() -> None:
+def test_width_and_height_are_scaled_apart() -> None:
     images = torch.zeros(1, 1, 16, 16)
     images[..., 6:10, 6:10] = 1
-    assert affine(images, **still(1) | {"scale": torch.tensor([2.0])}).sum() > 3.5 * images.sum()
+    drawn = affine(images, wider=2, higher=0.5)[0, 0] > 0.5
+    assert (drawn.any(0).sum(), drawn.any(1).sum()) == (8, 2)
 
 
-def test_agrees_with_torchvision_on_a_turn_that_is_not_square() -> None:
+@pytest.mark.parametrize(("height", "width"), [(12, 20), (20, 12), (16, 16)])
+def test_agrees_with_torchvision_whatever_the_shape(height: int, width: int) -> None:
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms import functional as reference
 
-    images = torch.rand(1, 1, 12, 20)
+    images = torch.rand(1, 1, height, width)
     theirs = reference.affine(
         images, angle=-20, translate=[2, 3], scale=1.1, shear=0, interpolation=InterpolationMode.BILINEAR
     )
-    ours = affine(
-        images,
-        degrees=torch.tensor([20.0]),
-        shift_x=torch.tensor([2 / 20]),
-        shift_y=torch.tensor([3 / 12]),
-        scale=torch.tensor([1.1]),
-    )
+    ours = affine(images, degrees=20, right=2 / width, down=3 / height, wider=1.1, higher=1.1)
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
 def test_augmentation_differs_between_epochs_and_repeats_within() -> None:
-    augment, images, samples = Augmentation(10, 0.1, 0.1, True), torch.rand(6, 1, 10, 10), np.arange(6)
+    augment, images, samples = Augmentation(10, 0.1, (0.9, 1.1), True), torch.rand(6, 1, 10, 10), np.arange(6)
     draws = [augment(images, samples, seed, epoch, samples)[0] for seed, epoch in ((0, 3), (0, 3), (0, 4), (1, 3))]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
@@ -98,6 +106,77 @@ def test_about_half_of_the_images_are_flipped_and_the_rest_left_alone() -> None:
 def test_no_augmentation_is_the_identity() -> None:
     images = torch.rand(4, 1, 5, 5)
     assert torch.equal(Augmentation()(images, torch.zeros(4), 0, 0, np.arange(4))[0], images)
+    assert POLICIES["none"] == Augmentation()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_moves_the_image_moves_the_mask(policy: str, channels: int) -> None:
+    images, masks = twins(channels=channels)
+    pictures, moved = POLICIES[policy](images, masks, 0, 0, np.arange(6))
+    assert pictures.shape == images.shape
+    assert moved.shape == masks.shape
+    bright = pictures.mean(dim=1) > 0.35
+    overlap = (bright & (moved > 0)).sum(dim=(1, 2)) / (bright | (moved > 0)).sum(dim=(1, 2))
+    assert (overlap > 0.8).all()  # noise and soft edges cost a little; a mask left behind would have less than half
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_masks_keep_their_set_of_values(policy: str) -> None:
+    masks = torch.randint(1, 4, (4, 40, 40), dtype=torch.uint8)
+    _, moved = POLICIES[policy](torch.rand(4, 3, 40, 40), masks, 1, 2, np.arange(4))
+    assert moved.dtype == torch.uint8
+    assert set(moved.unique().tolist()) <= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("policy", MOVING)
+def test_no_worker_and_no_epoch_repeats_another(policy: str, workers: int) -> None:
+    images, masks = twins(12)
+    split = Split((images * 255).byte(), masks, np.arange(12))
+    batches = Batches(split, 2, Preprocessing(48, (0.0,), (1.0,)), POLICIES[policy], shuffle=True, workers=workers)
+    epochs = [torch.cat([x for x, _ in batches.from_step(epoch)]) for epoch in (0, 1)]
+    different = {image.numpy().tobytes() for epoch in epochs for image in epoch}
+    assert len(different) == 24
+
+
+@pytest.mark.parametrize("policy", MOVING)
+def test_a_draw_depends_on_seed_epoch_and_image_alone(policy: str) -> None:
+    images, masks = twins(4)
+    augment = POLICIES[policy]
+    whole, _ = augment(images, masks, 5, 3, np.array([7, 8, 9, 10]))
+    torch.rand(100), np.random.default_rng(0).random()
+    part, _ = augment(images[:2], masks[:2], 5, 3, np.array([9, 10]))
+    assert torch.equal(whole[2:], part)
+    for seed, epoch in ((6, 3), (5, 4)):
+        assert not torch.equal(augment(images, masks, seed, epoch, np.array([7, 8, 9, 10]))[0], whole)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (192, 128)])
+def test_a_random_field_is_as_strong_as_stated_at_every_pixel(shape: tuple[int, int]) -> None:
+    field = smooth_field(2 * torch.rand(4000, 2, KNOTS, KNOTS, generator=torch.Generator().manual_seed(0)) - 1, shape)
+    assert field.shape == (4000, *shape, 2)
+    spread = field.std(dim=0)
+    assert spread.min() > 0.95  # at the edge as well
+    assert spread.max() < 1.05
+    steps = [field.diff(dim=1).std() * shape[0], field.diff(dim=2).std() * shape[1]]
+    assert all(10 < step < 13 for step in steps)  # 16 / √2: smooth over a sixteenth of the side
+
+
+def test_light_and_noise_change_the_image_and_nothing_else() -> None:
+    images, masks = twins(400)
+    augment = Augmentation(contrast=0.5, brightness=0.1, gamma=(0.5, 2), noise=0.05)
+    seen, same = augment(images, masks, 0, 0, np.arange(400))
+    assert torch.equal(same, masks)
+    assert seen.min() >= 0
+    assert seen.max() <= 1
+    bright = seen[:, 0, masks[0] > 0]
+    still = bright.std(dim=1) == 0
+    assert 160 < still.sum() < 240  # every second image has no noise
+    grey = bright[still].mean(dim=1)
+    assert grey.min() > (0.8 * 0.5 - 0.1) ** 2
+    assert grey.max() == 1
+    assert bright.std(dim=1).max() < 0.06
 
 
 def test_resize_keeps_a_flat_image_flat() -> None:

@@ -11,7 +11,8 @@ from conftest import params_of, write_idx
 from overfitting import learns
 from torch import nn
 
-from labkit.data.augment import Augmentation, cropped
+from labkit.data.augment import Augmentation
+from labkit.data.geometry import cropped
 from labkit.errors import DataError, RequestError
 from labkit.labs import block_cnn as lab
 from labkit.models import BlockCNN, architecture, count_parameters

@@ -48,7 +48,7 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_and_starting_midway_change_nothing(workers: int) -> None:
-    augment = Augmentation(20, 0.2, 0.2, True)
+    augment = Augmentation(20, 0.2, (0.8, 1.2), True)
     whole = list(batches(40, 8, shuffle=True, augmentation=augment).from_step(2))
     part = list(batches(40, 8, shuffle=True, augmentation=augment, workers=workers).from_step(2, step=3))
     assert len(part) == 2

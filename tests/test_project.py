@@ -101,7 +101,6 @@ def test_packages_used_are_declared() -> None:
         "sklearn": "scikit-learn",
         "IPython": "ipykernel",
         "click": "click",
-        "cv2": "opencv-python-headless",
         "pypandoc": "pypandoc-binary",
         "noto_cjk_sans_otc": "noto-cjk-sans-otc",
         "jupyter_client": "jupyterlab",

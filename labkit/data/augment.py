@@ -1,6 +1,7 @@
-"""Augmentation of a whole batch at once, as tensor operations; every draw follows from (seed, epoch, sample).
+"""What happens to training images, a whole batch at once; every draw follows from (seed, epoch, sample).
 
-Images are float tensors (N, C, H, W) in [0, 1] before normalisation, so that what a rotation uncovers is black.
+Images are float tensors (N, C, H, W) in [0, 1] before normalisation, so that what a rotation uncovers is black. A mask
+moves with its image.
 """
 
 import math
@@ -8,98 +9,125 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from labkit.draws import uniform
+from labkit.data.geometry import KNOTS, cropped, erased, origins, sampled, smooth_field
+from labkit.draws import mix, uniform
 
-DRAWS = 9  # random numbers that Augmentation takes for each image
-
-
-def affine(images: Tensor, degrees: Tensor, shift_x: Tensor, shift_y: Tensor, scale: Tensor) -> Tensor:
-    """Rotate, shift and scale each image about its centre, bilinear, black outside.
-
-    ``images`` (N, C, H, W); the others (N,): counter-clockwise angle in degrees, shifts as a share of width and
-    height (right and down), scale as a factor (2 makes a digit twice as large).
-    """
-    height, width = images.shape[-2:]
-    angle = torch.deg2rad(degrees)
-    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    # affine_grid asks, for each place of the output, where it comes from: the inverse map, in units of half a side.
-    to_x, to_y = -2 * shift_x, -2 * shift_y
-    ratio = height / width
-    rows = [cos, -sin * ratio, cos * to_x - sin * ratio * to_y, sin / ratio, cos, sin / ratio * to_x + cos * to_y]
-    theta = torch.stack(rows, dim=1).view(-1, 2, 3).to(images)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+# Where each use begins in the sequence of random numbers that belongs to an image and an epoch.
+PLACE, DIGIT, LOOK, FIELD = 0, 9, 16, 32
 
 
-def resize(images: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) -> (N, C, size, size), bilinear with antialiasing; unchanged if it fits already."""
-    if images.shape[-2:] == (size, size):
-        return images
-    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+def noisy(images: Tensor, std: Tensor, keys: np.ndarray) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] and Gaussian noise of standard deviation ``std`` (N, 1, 1, 1), by ``keys`` (N,)."""
+    noise = torch.zeros_like(images)
+    for place in std.flatten().nonzero().flatten().tolist():
+        noise[place].normal_(generator=torch.Generator().manual_seed(int(keys[place] >> np.uint64(1)))).mul_(std[place])
+    return noise.add_(images).clamp_(0, 1)
 
 
-def cropped(images: Tensor, right: Tensor, down: Tensor, border: int) -> Tensor:
-    """Mirror a ``border`` of pixels around images (N, C, H, W) and cut out (N, C, H, W) again.
-
-    ``right`` and ``down`` (N,) int64 from 0 to 2 · border are where each cut begins; ``border`` leaves it in place.
-    """
-    return cut(F.pad(images, [border] * 4, mode="reflect"), right, down, images.shape[-2:])
+def between(draws: Tensor, limits: tuple[float, float]) -> Tensor:
+    """Factors between the ``limits``, evenly in the logarithm, from ``draws`` in [0, 1)."""
+    low, high = map(math.log, limits)
+    return torch.exp(low + draws * (high - low))
 
 
-def cut(images: Tensor, right: Tensor, down: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A window of ``shape`` (h, w) out of each image (N, C, H, W), its corner at ``right``, ``down``: (N, C, h, w)."""
-    rows, columns = (torch.arange(side) + start[:, None] for side, start in zip(shape, (down, right), strict=True))
-    which = torch.arange(len(images))[:, None, None]
-    return images[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def erased(images: Tensor, right: Tensor, down: Tensor, side: int) -> Tensor:
-    """Cover a square of ``side`` pixels of each image (N, C, H, W) with the image's mean colour.
-
-    ``right`` and ``down`` (N,) int64 are the square's centre; what lies beyond the edge covers nothing. Cutout: DeVries
-    and Taylor 2017, https://arxiv.org/abs/1708.04552.
-    """
-    places = (
-        torch.arange(length) - centre[:, None] + side // 2  # 0 to side - 1 within the square
-        for length, centre in zip(images.shape[-2:], (down, right), strict=True)
-    )
-    rows, columns = ((place >= 0) & (place < side) for place in places)
-    covered = (rows[:, :, None] & columns[:, None, :])[:, None]
-    return torch.where(covered, images.mean(dim=(2, 3), keepdim=True), images)
+def either_way(draws: Tensor) -> Tensor:
+    """From ``draws`` in [0, 1) to [-1, 1)."""
+    return 2 * draws - 1
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training image: each range is drawn from uniformly, once per image and epoch."""
+    """What may happen to a training image: each range is drawn from evenly, once per image and epoch."""
 
     degrees: float = 0.0  # rotation by -degrees … +degrees
     translate: float = 0.0  # shift by up to this share of the side, each way
-    scale: float = 0.0  # scaled by 1 / (1 + scale) … 1 + scale, evenly in the logarithm
+    scale: tuple[float, float] = (1.0, 1.0)  # scaled by a factor between these, evenly in the logarithm
     flip: bool = False  # left-right, every second image
     crop: int = 0  # moved by up to so many whole pixels each way, the edge mirrored
     erase: int = 0  # side of a square that is covered, somewhere in the image
+    stretch: bool = False  # width and height are scaled apart from each other, as bodies differ
+    bend: float = 0.0  # shifted by a smooth random field, whose standard deviation is this share of the side
+    contrast: float = 0.0  # times 1 - contrast … 1 + contrast
+    brightness: float = 0.0  # plus -brightness … +brightness
+    gamma: tuple[float, float] = (1.0, 1.0)  # to the power of a number between these, evenly in the logarithm
+    noise: float = 0.0  # every second image gets Gaussian noise, of a standard deviation of up to this
 
     def __call__(
         self, images: Tensor, targets: Tensor, seed: int, epoch: int, samples: np.ndarray
     ) -> tuple[Tensor, Tensor]:
         """Augment images (N, C, H, W) in [0, 1]; ``samples`` (N,) are their numbers in the data set.
 
-        The targets (N,) stay: what may vary does not change what an image shows.
+        Targets (N, H, W), the class of each pixel, move with the image: they are picked, never averaged, and what comes
+        in from outside is class 0. Targets (N,) stay: what may vary does not change what an image shows.
         """
-        draws = uniform(seed, epoch, samples, DRAWS)
-        if self.flip:
-            images = torch.where((draws[:, 0] < 0.5)[:, None, None, None], images.flip(-1), images)
-        if self.degrees or self.translate or self.scale:
-            rotation, right, down, zoom = (2 * draws[:, 1:5] - 1).unbind(1)  # each in [-1, 1)
-            scale = torch.exp(zoom * math.log1p(self.scale))
-            images = affine(images, rotation * self.degrees, right * self.translate, down * self.translate, scale)
-        if self.crop:
-            right, down = (draws[:, 5:7] * (2 * self.crop + 1)).long().unbind(1)
-            images = cropped(images, right, down, self.crop)
+        place, look = uniform(seed, epoch, samples, 9, PLACE), uniform(seed, epoch, samples, 5, LOOK)
+        where = self.origins(place, look[:, 0], images.shape[-2:]) if self.warps else None
+        if self.bend:
+            noise = uniform(seed, epoch, samples, 2 * KNOTS**2, FIELD).view(-1, 2, KNOTS, KNOTS)
+            where += 2 * self.bend * smooth_field(either_way(noise), images.shape[-2:])
+        if targets.ndim == 3:
+            targets = self.moved(targets[:, None].float(), place, where, "nearest")[:, 0].to(targets.dtype)
+        images = self.looking(self.moved(images, place, where, "bilinear"), look, mix(seed, epoch, samples))
         if self.erase:
             height, width = images.shape[-2:]
-            images = erased(images, (draws[:, 7] * width).long(), (draws[:, 8] * height).long(), self.erase)
+            images = erased(images, (place[:, 7] * width).long(), (place[:, 8] * height).long(), self.erase)
         return images, targets
+
+    @property
+    def warps(self) -> bool:
+        """Whether pixels come to lie between the places where pixels were."""
+        return bool(self.degrees or self.translate or self.scale != (1, 1) or self.bend)
+
+    def origins(self, place: Tensor, stretch: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Where each pixel comes from, before anything bends: (N, H, W, 2)."""
+        rotation, right, down = either_way(place[:, 1:4]).unbind(1)
+        wider = between(place[:, 4], self.scale)
+        higher = between(stretch, self.scale) if self.stretch else wider
+        return origins(shape, rotation * self.degrees, right * self.translate, down * self.translate, wider, higher)
+
+    def moved(self, pixels: Tensor, place: Tensor, where: Tensor | None, mode: str) -> Tensor:
+        """Images or masks (N, C, H, W), each flipped, brought from ``where`` it was, and cropped, by its draws."""
+        if self.flip:
+            pixels = torch.where((place[:, 0] < 0.5)[:, None, None, None], pixels.flip(-1), pixels)
+        if where is not None:
+            pixels = sampled(pixels, where, mode)
+        if self.crop:
+            right, down = (place[:, 5:7] * (2 * self.crop + 1)).long().unbind(1)
+            pixels = cropped(pixels, right, down, self.crop)
+        return pixels
+
+    def looking(self, images: Tensor, look: Tensor, keys: np.ndarray) -> Tensor:
+        """Images (N, C, H, W) in [0, 1], seen in another light and by another camera or scanner."""
+        _, contrast, brightness, gamma, noise = look[..., None, None, None].unbind(1)  # each to multiply images with
+        if self.contrast or self.brightness:
+            factor, shift = 1 + self.contrast * either_way(contrast), self.brightness * either_way(brightness)
+            images = torch.addcmul(shift, images, factor).clamp_(0, 1)
+        if self.gamma != (1, 1):
+            images = images.pow(between(gamma, self.gamma))
+        if self.noise:
+            images = noisy(images, self.noise * either_way(noise).clamp(min=0), keys)
+        return images
+
+
+# What labs 2 and 3 may do to an image and its mask, by name.
+POLICIES = {
+    "none": Augmentation(),
+    "flip_rotate": Augmentation(flip=True, degrees=15),  # the AIoT report
+    "affine": Augmentation(degrees=30, translate=0.1, scale=(0.8, 1.2)),  # the TAICA report
+    # Ours for CT: left stays left; contrast, grey values and noise of another scanner, dose or contrast medium.
+    "elastic": Augmentation(
+        degrees=10,
+        translate=0.08,
+        scale=(0.85, 1.15),
+        stretch=True,
+        bend=0.007,
+        contrast=0.5,
+        brightness=0.03,
+        gamma=(0.6, 1.6),
+        noise=0.06,
+    ),
+    # Ours for photos.
+    "photo": Augmentation(flip=True, degrees=15, translate=0.1, scale=(0.8, 1.2), contrast=0.2, brightness=0.2),
+}

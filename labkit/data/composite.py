@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from labkit.data import cifar10, mnist
-from labkit.data.augment import DRAWS, Augmentation, cut, resize
+from labkit.data.augment import DIGIT, Augmentation
 from labkit.data.finders import is_there
+from labkit.data.geometry import cut, resize
 from labkit.data.loading import Split
 from labkit.data.sources import Source, check_root, fingerprint_of, takes_sample
 from labkit.draws import uniform
@@ -78,7 +79,7 @@ class DigitOnPhoto:
         """Photos (N, 3, H, W) in [0, 1] and their labels (N,) -> images (N, 3, H, W) and class maps (N, H, W) int64."""
         if self.photo:
             photos, labels = self.photo(photos, labels, seed, epoch, samples)
-        draws = uniform(seed, epoch, samples, DRAWS + 6)[:, DRAWS:]  # beside the photo's own
+        draws = uniform(seed, epoch, samples, 6, DIGIT)
         chosen = (draws[:, 0] * len(self.digits)).long()
         alpha = self.laid_down(self.digits.images[chosen].float() / 255, draws[:, 1:3], photos.shape[-2:])
         images = (1 - alpha) * photos + alpha * self.colours(draws[:, 3:])[..., None, None]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from labkit.data.augment import resize
+from labkit.data.geometry import resize
 from labkit.errors import TrainingError
 
 # (images (B, C, H, W) in [0, 1], targets, seed, epoch, samples (B,)) -> images and targets, changed together

@@ -70,7 +70,7 @@ def build_model(params: Parameters, name: str = "", fetch: bool = True) -> ResNe
 
 def augmentation(params: Parameters) -> Augmentation:
     """What may happen to a training image."""
-    return Augmentation(params.rotate, params.shift, params.zoom, params.flip)
+    return Augmentation(params.rotate, params.shift, (1 / (1 + params.zoom), 1 + params.zoom), params.flip)
 
 
 def preprocessing(params: Parameters) -> Preprocessing:

@@ -10,7 +10,7 @@ import torch
 from pydantic import model_validator
 from torch import nn
 
-from labkit.data.joint import POLICIES, JointAugmentation
+from labkit.data.augment import POLICIES
 from labkit.data.loading import Batches, Preprocessing, Split
 from labkit.data.sources import Source
 from labkit.labs import common
@@ -143,7 +143,7 @@ def batches(params: SegmentationParameters, split: Split, preparation: Preproces
         split,
         batch_size=params.batch_size if train else 8,
         preprocessing=preparation,
-        augmentation=JointAugmentation(params.augmentation) if train and params.augmentation != "none" else None,
+        augmentation=POLICIES[params.augmentation] if train and params.augmentation != "none" else None,
         shuffle=train,
         seed=params.seed,
         workers=params.num_workers,

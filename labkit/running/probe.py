@@ -118,7 +118,6 @@ STEPS: dict[str, Callable[[str], Any]] = {
 
 def main(root: str, libraries: list[str]) -> None:
     """Take all steps; each prints a line before it and one after it."""
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print while they are imported goes elsewhere
     for name in [*libraries, *STEPS]:
