@@ -322,7 +322,7 @@ def test_sentences_hold_the_numbers_of_their_tables(root: Path) -> None:
         write_run(root, seed=seed, scores=(0.8 + 0.02 * seed, 0.9))
     write_run(root, loss="dice", scores=(0.7, 0.7))
     runs, left_out = find_runs(root)
-    assert "**4 trained networks** from 1 labs: 4 on samples" in run_words.inventory(compare.runs_table(runs), left_out)
+    assert "**4 trained networks** from 1 lab: 4 on samples" in run_words.inventory(compare.runs_table(runs), left_out)
     assert "3 seeds" in run_words.seeds(compare.over_seeds(runs))
     assert "−16.0 points" in run_words.effects(compare.effects(runs))
     assert "None of the 75" in run_words.claims(claims.claims_table(runs))

@@ -17,8 +17,8 @@ MORE = {
   experiment would tell what the flip alone does?
 - **Take the skips away.** Set `model = "unet_without_skips"`: the decoder gets zeros instead. What do the outlines in
   the overlays look like, and what does the 95 % Hausdorff distance say?
-- **Miss less.** `loss = "tversky"` makes a missed pixel dearer than a false one. What happens to precision and
-  recall, and to the threshold curve?
+- **Miss less.** `loss = "tversky"` ([Salehi et al. 2017](https://arxiv.org/abs/1706.05721)) makes a missed pixel
+  dearer than a false one. What happens to precision and recall, and to the threshold curve?
 """,
     "03_pet_resnet34_unet": """
 - **Two sigmoids.** With `loss = "double_sigmoid"`: will Dice fall, and by how much? What happens to the threshold
@@ -36,8 +36,9 @@ MORE = {
   now?
 - **Half the pixels, sooner.** Set `early_pool = True`. How many more images a second, at what price in accuracy? And
   with the time you saved spent on `width`?
-- **As far in all directions.** `optimiser = "muon"` with `learning_rate = 0.01` takes steps of equal length along
-  all directions of a layer's kernels. After how many epochs is it where Adam ends?
+- **As far in all directions.** `optimiser = "muon"` ([Jordan et al. 2024](https://kellerjordan.github.io/posts/muon/))
+  with `learning_rate = 0.01` takes steps of equal length along all directions of a layer's kernels. After how many
+  epochs is it where Adam ends?
 - **One block or four?** Train with `blocks = 2`. Which classes suffer most, and why those?
 - **Your own classes.** Put ten folders of pictures of yours under `cifar10/train` and `cifar10/test` in a folder, and
   name that as `data_root`. What would colour alone get?

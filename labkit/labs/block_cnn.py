@@ -18,7 +18,7 @@ from labkit.labs.classification import METRIC, ClassificationParameters, Data
 from labkit.labs.parameters import choice, real, switch, whole
 from labkit.models import BlockCNN
 from labkit.paths import data_root, data_root_is_named
-from labkit.results.words import SWITCHED_OFF
+from labkit.results.words import SWITCHED_OFF, many
 from labkit.training.loop import Recipe
 from labkit.training.stopping import Stop, loss_rise, patience, stopped_at
 
@@ -86,8 +86,8 @@ class Parameters(ClassificationParameters):
     def rules(self) -> dict[str, Stop]:
         """The two rules of early stopping by name, for the comparison; one that is switched off is called so."""
         factor, waits = self.rise_factor or 1.1, self.patience or 5
-        rise = f"loss above {factor:g} × its minimum for {self.rise_epochs} epochs"
-        best = f"no better accuracy for {waits} epochs"
+        rise = f"loss above {factor:g} × its minimum for {many(self.rise_epochs, 'epoch')}"
+        best = f"no better accuracy for {many(waits, 'epoch')}"
         return {
             rise + ("" if self.rise_factor else SWITCHED_OFF): loss_rise(factor, self.rise_epochs),
             best + ("" if self.patience else SWITCHED_OFF): patience(waits, METRIC),

@@ -67,7 +67,7 @@ def caveat(run: FinishedRun) -> str:
     obstacle = run.manifest.data.obstacle
     if not obstacle:
         return ""
-    return f"> **No result on the published data:** {md.plain(obstacle)}. No report is judged by this run.\n"
+    return f"> **No result on the published data:** {md.plain(obstacle)}. No course report is judged by this run.\n"
 
 
 def data_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labkit.results.words import signed
+from labkit.results.words import by_images, many, signed
 from labkit.training.metrics import FEW_IMAGES, bootstrap
 
 
@@ -29,7 +29,7 @@ def results(table: pd.DataFrame, results: Mapping[str, Mapping[str, Any]], trivi
     policy = "No true mask is empty."
     if empty.any():
         policy = (
-            f"{int(empty.sum())} of the {len(table)} true masks are empty. Such an image has a Dice of 1 if the "
+            f"Empty: {int(empty.sum())} of the {len(table)} true masks. Such an image has a Dice of 1 if the "
             f"network marks nothing in it ({left_alone or 'none'} of them), and of 0 if it marks anything."
         )
     return (
@@ -72,7 +72,7 @@ def size(table: pd.DataFrame) -> str:
     elif rank > 0:
         verdict = "The smaller score lower"
     else:
-        verdict = "The smaller do not score lower here"
+        verdict = "Against what we expected, the smaller score higher here"
     return (
         f"The half of the images with less foreground has a mean Dice of {low:.3f}, the other half {high:.3f} "
         f"(rank correlation of size and Dice {signed(rank)}, n = {len(table)}). {verdict}."
@@ -143,9 +143,7 @@ def rivals(names: tuple[str, str], scores: tuple[pd.DataFrame, pd.DataFrame]) ->
     ours, theirs = (table.set_index("sample")["dice"] for table in scores)
     difference = (ours - theirs).to_numpy()
     low, high = bootstrap(difference)
-    told = "chance alone could explain it" if low <= 0 <= high else "more than chance between these two trainings"
-    if len(difference) < FEW_IMAGES:
-        told = "too few images to tell"
+    told = by_images(low, high) if len(difference) >= FEW_IMAGES else "these are too few images to tell"
     return (
         f"{names[0]} has a mean test Dice of {ours.mean():.4f}, {names[1]} of {theirs.mean():.4f}: a difference of "
         f"**{signed(difference.mean(), 4)}** (95 % interval over {len(difference)} paired images "
@@ -214,4 +212,4 @@ def volumes(slices: pd.DataFrame, validation_volume: int) -> str:
         else ""
     )
     chosen = f"Patient {validation_volume} validates" if validation_volume else "Random slices validate"
-    return f"{len(ranges)} patients in train ({named}).{evidence} {chosen}, the test patient is one more."
+    return f"{many(len(ranges), 'patient')} in train ({named}).{evidence} {chosen}; the test patient is none of them."

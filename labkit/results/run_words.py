@@ -3,7 +3,7 @@
 import pandas as pd
 from scipy import stats
 
-from labkit.results.words import name_of, percent, score, signed
+from labkit.results.words import many, name_of, percent, score, signed
 
 FEW = 3  # seeds below which nothing is said about seeds
 
@@ -11,11 +11,6 @@ FEW = 3  # seeds below which nothing is said about seeds
 def points(share: float) -> str:
     """0.0123 -> "+1.2": a difference of scores in points, with a true minus sign."""
     return signed(100 * share, 1)
-
-
-def many(count: int, noun: str) -> str:
-    """1 run, 2 runs."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def some(names: list[str], most: int = 4) -> str:
@@ -29,8 +24,9 @@ def inventory(runs: pd.DataFrame, left_out: pd.DataFrame) -> str:
     on_sample = (runs["kind"] == "sample").sum()
     complete = (runs["obstacle"] == "").sum()
     text = (
-        f"**{len(runs)} trained networks** from {runs['notebook'].nunique()} labs: {on_sample} on samples, {complete} "
-        f"on complete published data, {len(runs) - on_sample - complete} on a part of them or on other files."
+        f"**{many(len(runs), 'trained network')}** from {many(runs['notebook'].nunique(), 'lab')}: {on_sample} on "
+        f"samples, {complete} on complete published data, {len(runs) - on_sample - complete} on a part of them or on "
+        f"other files."
     )
     if len(left_out):
         text += f" {many(len(left_out), 'folder')} without a finished run: left out, with the reason."
@@ -47,6 +43,8 @@ def cost(table: pd.DataFrame) -> str:
     if not len(counted):  # runs of another version
         return time
     small, big = counted.iloc[0], counted.iloc[-1]
+    if small["parameters"] == big["parameters"]:
+        return f"Every network here has {small['parameters']:,.0f} parameters. {time}"
     return (
         f"The networks have {small['parameters']:,.0f} ({small['network']}) to {big['parameters']:,.0f} parameters "
         f"({big['network']}). {time}"
@@ -74,7 +72,7 @@ def climbing(table: pd.DataFrame) -> str:
     why = "At a constant rate more epochs might be better; after one cycle, which ends near 0, that is as it should be."
     said = f"Best in the last epoch: {some(late)}. {why}" if late else ""
     count = many(len(trainings), "training")
-    return f"{len(trainings) - len(late)} of {count} were best before their last epoch. {said}".strip()
+    return f"Best before the last epoch: {len(trainings) - len(late)} of {count}. {said}".strip()
 
 
 def convergence(table: pd.DataFrame) -> str:
@@ -99,9 +97,10 @@ def gaps(table: pd.DataFrame) -> str:
     widest = table.loc[table["gap"].idxmax()]
     ahead = (table["gap"] > 0).sum()
     return (
-        f"In {ahead} of {len(table)} trainings the training images are read better than the validation images; the "
-        f"widest gap is {100 * widest['gap']:.1f} points ({widest['label']}). A negative gap is no miracle: training "
-        f"scores are those of an epoch under way, on augmented images, and with dropout."
+        f"In {ahead} of {many(len(table), 'training')} the training images are read better than the validation images; "
+        f"the largest gap, training minus validation, is {points(widest['gap'])} points ({widest['label']}). A "
+        f"negative gap is no miracle: training scores are those of an epoch under way, on augmented images, and with "
+        f"dropout."
     )
 
 
@@ -114,12 +113,13 @@ def seeds(groups: pd.DataFrame) -> str:
             f"of another seed: `labkit run 02 -p seed 1`, then 2, is the cheapest way to change that."
         )
     widest = repeated.loc[repeated["sd"].idxmax()]
-    apart = stats.t.ppf(0.975, widest["n"] - 1) * 2**0.5 * widest["sd"]
+    student = stats.t.ppf(0.975, widest["n"] - 1)
+    apart = student * 2**0.5 * widest["sd"]
     return (
-        f"{many(len(repeated), 'recipe')} with {FEW} seeds or more. Seeds move {widest['label']} most: a standard "
-        f"deviation of {100 * widest['sd']:.2f} points over {widest['n']} seeds. Two single runs of it may differ by "
-        f"{100 * apart:.2f} points by chance alone (Student's t for {widest['n']} seeds, times √2, as much): less is "
-        f"no finding."
+        f"Recipes with {FEW} seeds or more: {len(repeated)}. Seeds move {widest['label']} most: a standard deviation "
+        f"of {100 * widest['sd']:.2f} points over {widest['n']} seeds. Two single runs of it may differ by "
+        f"{100 * apart:.2f} points by chance alone (this standard deviation times √2, times {student:.2f}, the 97.5 % "
+        f"point of Student's t for {widest['n']} seeds): a smaller difference is no finding."
     )
 
 
@@ -135,12 +135,15 @@ def effects(table: pd.DataFrame) -> str:
     span = f"95 % interval {points(best['low'])} to {points(best['high'])}, over {best['over']}"
     images = table["over"].str.endswith("images").sum()
     text = (
-        f"Of {many(len(table), 'change')}, {len(clear)} moved the test score by more than its interval. The largest is "
-        f"{best['change']} against {best['against']}: {points(best['difference'])} points ({span})."
+        f"Of {many(len(table), 'change')}, {len(clear)} moved the test score clearly: the interval leaves out 0. The "
+        f"largest difference is {best['change']} against {best['against']}: {points(best['difference'])} points "
+        f"({span})."
     )
     if not images:
         return text
-    which = "The intervals are" if images == len(table) else f"{images} of the intervals are"
+    which = f"Of the intervals, {images} {'is' if images == 1 else 'are'}"
+    if images == len(table):
+        which = "The interval is" if images == 1 else "The intervals are"
     return f"{text} {which} over test images, for want of {FEW} seeds in common: another seed may move as much."
 
 
@@ -148,7 +151,11 @@ def imbalance(table: pd.DataFrame) -> str:
     """The table of ``run_tables.imbalance``: what a network gets that finds nothing."""
     row = table.loc[table["foreground"].idxmin()]
     gain = row["pixel accuracy"] - row["nothing found"]
-    verdict = f"So pixel accuracy tells the two apart by {points(gain)} points, Dice by all that there is to find."
+    side = "above" if gain > 0 else "below"
+    verdict = (
+        f"So pixel accuracy puts the trained one {abs(100 * gain):.1f} points {side} one that finds nothing; only "
+        f"Dice, which leaves the background out, shows how much was found."
+    )
     return (
         f"In lab {row['lab']} {percent(row['foreground'])} of the test pixels are foreground. A network that finds "
         f"nothing at all has {percent(row['nothing found'])} pixel accuracy, and a Dice of 0 wherever there is "
@@ -191,4 +198,4 @@ def claims(table: pd.DataFrame) -> str:
         )
     counts = tried["verdict"].value_counts()
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    return f"**{len(tried)} of the {len(table)} reported numbers were tried**: {found}."
+    return f"**Tried: {len(tried)} of the {len(table)} reported numbers**: {found}."

@@ -20,6 +20,11 @@ def name_of(metric: str) -> str:
     return known.get(metric) or " ".join(known.get(word, word) for word in metric.split("_"))
 
 
+def many(count: int, noun: str) -> str:
+    """1 run, 2 runs."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def heading_of(column: str) -> str:
     """A column as a reader writes it: ``val_dice`` -> validation Dice."""
     for short, part in (("train_", "training "), ("val_", "validation ")):
@@ -60,13 +65,13 @@ def learning_rate(rates: pd.DataFrame) -> str:
     top, first, last = rates.loc[rates["learning_rate"].idxmax()], rates.iloc[0], rates.iloc[-1]
     epochs = int(last["epoch"]) + 1  # the last step begins within the last epoch
     if rates["learning_rate"].nunique() == 1:
-        return f"The learning rate stays at {top['learning_rate']:.2g} for {epochs} epoch{'s' * (epochs > 1)}."
+        return f"The learning rate stays at {top['learning_rate']:.2g} for {many(epochs, 'epoch')}."
     if top["epoch"] == first["epoch"]:
         fall = f"starts at {first['learning_rate']:.2g}, where it is highest,"
     else:
         fall = f"starts at {first['learning_rate']:.2g}, is highest with {top['learning_rate']:.2g} "
         fall += f"at {top['epoch']:.1f} epochs,"
-    return f"The learning rate {fall} and ends at {last['learning_rate']:.2g} after {epochs}."
+    return f"The learning rate {fall} and ends at {last['learning_rate']:.2g} after {many(epochs, 'epoch')}."
 
 
 def history(table: pd.DataFrame, metric: str, chosen: int, held_out: str = "validation") -> str:
@@ -75,11 +80,14 @@ def history(table: pd.DataFrame, metric: str, chosen: int, held_out: str = "vali
     begin, end, kept = (score(metric, row[f"val_{metric}"]) for row in (first, last, best))
     if len(table) == 1:
         return f"After one epoch the {held_out} {name_of(metric)} is {begin} at a loss of {first['val_loss']:.3f}."
-    verb = "rises" if table[f"val_{metric}"].is_monotonic_increasing else "goes"
+    scores = table[f"val_{metric}"]
+    way = f"{'rises' if scores.is_monotonic_increasing else 'goes'} from {begin} to {end}"
+    if scores.nunique() == 1:
+        way = f"stays at {end}"
     return (
-        f"Over {len(table)} epochs the {held_out} {name_of(metric)} {verb} from {begin} to {end} and the {held_out} "
-        f"loss goes from {first['val_loss']:.3f} to {last['val_loss']:.3f}; epoch {chosen} is chosen, with {kept}. "
-        f"In the last epoch the training {name_of(metric)} is {score(metric, last[f'train_{metric}'])}."
+        f"Over {len(table)} epochs the {held_out} {name_of(metric)} {way} and the {held_out} loss goes from "
+        f"{first['val_loss']:.3f} to {last['val_loss']:.3f}; epoch {chosen} is chosen, with {kept}. In the last epoch "
+        f"the training {name_of(metric)} is {score(metric, last[f'train_{metric}'])}."
     )
 
 
@@ -134,10 +142,13 @@ def per_class(scores: pd.DataFrame) -> str:
     """The table of ``tables.class_scores``."""
     known = scores.dropna(subset="accuracy").sort_values("accuracy")
     worst, best = known.iloc[0], known.iloc[-1]
-    interval = f"{percent(worst['low'])} to {percent(worst['high'])}"
+    alike = known.loc[known["accuracy"] == best["accuracy"], "class"].astype(str)
+    if len(alike) == len(known):
+        return f"Test accuracy is {percent(best['accuracy'])} in every class."
     return (
-        f"Test accuracy per class lies between {percent(worst['accuracy'])} ({worst['class']}; interval {interval}) "
-        f"and {percent(best['accuracy'])} ({best['class']})."
+        f"Test accuracy per class lies between {percent(worst['accuracy'])} (class {worst['class']}; interval "
+        f"{percent(worst['low'])} to {percent(worst['high'])}) and {percent(best['accuracy'])} (class "
+        f"{', '.join(alike)})."
     )
 
 
@@ -153,7 +164,7 @@ def confusion(matrix: pd.DataFrame) -> str:
     pairs = int((counts == counts.max()).sum())
     also = f" ({pairs} pairs of classes share this count)" if pairs > 1 else ""
     return (
-        f"{counts.sum():,} of {total:,} images are off the diagonal. The most frequent mistake, made {often}, is "
+        f"Off the diagonal: {counts.sum():,} of {total:,} images. The most frequent mistake, made {often}, is "
         f"reading {matrix.index[row]} as {matrix.columns[column]}{also}."
     )
 
@@ -186,7 +197,14 @@ def mirrored(table: pd.DataFrame, plain: pd.DataFrame, flipped: pd.DataFrame, tr
 def mistakes(wrong: pd.DataFrame) -> str:
     """The rows of ``tables.predictions`` that are shown as mistakes."""
     named = [f"{row.true} read as {row.predicted} with confidence {row.confidence:.2f}" for row in wrong.itertuples()]
-    return f"The {len(wrong)} most confident mistakes on the test images: {'; '.join(named)}."
+    shown = "only mistake" if len(wrong) == 1 else f"{len(wrong)} most confident mistakes"
+    return f"The {shown} on the test images: {'; '.join(named)}."
+
+
+def by_images(low: float, high: float) -> str:
+    """What the interval of a difference over the same test images says of it."""
+    explains = "could explain it" if low <= 0 <= high else "does not explain it"
+    return f"the choice of test images alone {explains}"
 
 
 def protocol(select_on: str, images: int) -> str:
@@ -218,8 +236,8 @@ def loss_against_accuracy(points: pd.DataFrame, reported: tuple[float, float]) -
     return (
         f"Nearest to the reported accuracy of {percent(accuracy)} in this run are {percent(near['accuracy'])} "
         f"({near['what']}), with a mean loss of {near['loss']:.3f}; the report gives {loss:.4f}, "
-        f"{loss / near['loss']:.1f} times as much. If the {percent(wrong)} of wrong images carried all of it, each "
-        f"would have a loss of {loss / wrong:.0f} nats: the network would have given its true class a probability of "
-        f"e^−{loss / wrong:.0f}."
+        f"{loss / near['loss']:.1f} times as much. If the right images cost nothing and the {percent(wrong)} of wrong "
+        f"images carried all of it, each would have a loss of {loss / wrong:.0f}: the network would have given its "
+        f"true class a probability of e^−{loss / wrong:.0f}."
         + (" (A score without any mistake has no place on a logarithmic axis.)" if hidden else "")
     )

@@ -194,8 +194,9 @@ photo_vote = Written(
 ink = Question(
     "coloured_ink",
     "Change and explain: ink of any colour",
-    'With `ink = "colour"` a digit may have the colour of the photo beneath it. Write down which will '
-    "fall more, what is right of the photo or of the mask. Then change the parameter and run the notebook again.\n\n"
+    'With `ink = "colour"` a digit may have the colour of the photo beneath it. Write down which score '
+    "will fall more: `photo_accuracy`, or `source_accuracy`, which judges the mask. Then change the parameter and "
+    "run the notebook again.\n\n"
     "Say what happened to each score and to the mask, and explain it by what an edge is to the network.",
     least=120,
 )
@@ -204,7 +205,7 @@ gain = Question(
     "three_points",
     "Do two decoders pay?",
     "The report finds two decoders 3 to 4 points better than one, and does not say how many trainings that rests on. "
-    "The network with two decoders also has half as many parameters again.\n\n"
+    "The network with two decoders also has about one and a half times as many parameters.\n\n"
     "What would you have to run to say that it is the *second decoder* that pays? Name the runs, and how many of them.",
 )
 

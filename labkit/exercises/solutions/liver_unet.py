@@ -80,7 +80,7 @@ dice_from_counts = Written(
             lambda counts: float(ratio(counts, 0.0).mean()),
         ),
         "empty_left_out": Mistake(
-            "Slices without liver are left out of your mean: then a network may be right about them for nothing.",
+            "Slices without liver are left out of your mean: then a network gets no credit for leaving them alone.",
             lambda counts: float(np.nanmean(ratio(counts, np.nan))),
         ),
         "accuracy": Mistake(
