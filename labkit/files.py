@@ -5,13 +5,14 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import StorageError
+from labkit.errors import RequestError, StorageError
 
 UNFINISHED = ".unfinished"  # how names end under which files are written
 
@@ -46,6 +47,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
+def write_asked(path: Path, content: bytes | str, option: str) -> None:
+    """``write_atomic`` for a file that was asked for by ``option``; RequestError if it cannot be written."""
+    try:
+        write_atomic(path, content)
+    except OSError as error:
+        raise RequestError(f"{path} cannot be written ({error.strerror}): give another {option}.") from None
+
+
 def remove_unfinished(folder: Path) -> None:
     """Clear away what killed processes were writing in ``folder``; only for who is its one writer."""
     for path in folder.rglob(f".*{UNFINISHED}"):
@@ -53,16 +62,16 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, keys in the order given; NaN becomes null, which is all JSON has for it."""
-    write_atomic(path, json.dumps(_without_nan(value), indent=2, ensure_ascii=False, default=str) + "\n")
+    """Write ``value`` as indented JSON, keys in the order given; NaN and infinity, which JSON lacks, become null."""
+    write_atomic(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def _without_nan(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _without_nan(item) for key, item in value.items()}
+        return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -392,6 +392,10 @@ def test_compare_at_the_command_line(root: Path, capsys: pytest.CaptureFixture, 
     assert "left out  02_liver_unet/quick-seed2" in said
     assert "0.800 to 1.000" in said
     assert len(pd.read_csv(tmp_path / "runs.csv")) == 2
+    with pytest.raises(SystemExit) as stopped:
+        app(["compare", str(root), "--csv", "/proc/nowhere/runs.csv"], standalone_mode=False)
+    assert stopped.value.code == 2
+    assert "/proc/nowhere/runs.csv cannot be written" in capsys.readouterr().err
     app(["compare", str(first), str(second)], standalone_mode=False)
     assert "differ in parameters (seed)" in capsys.readouterr().out
 

@@ -212,6 +212,9 @@ def test_control_groups_are_read_in_both_versions() -> None:
         math.inf,
         2**31,
     ]
+    used = f"{2**30} {2**29} anon 5 inactive_file {2**28} active_file 7".split()
+    assert machine.room_in(used) == 2**30 - 2**29 + 2**28
+    assert machine.room_in(["max", *used[1:]]) == math.inf
     quotas = (["max", "100000"], ["-1", "100000"], ["150000", "100000"])
     assert [machine.cores_in(words) for words in quotas] == [math.inf, math.inf, 1.5]
 
@@ -258,6 +261,16 @@ def test_the_kernel_of_this_environment_is_found(tmp_path: Path, monkeypatch: py
     (tmp_path / "kernels" / "python3" / "kernel.json").write_text("{")
     (broken,) = doctor.check_kernel()
     assert broken.what.startswith("Jupyter has no kernel python3 that can be used")
+
+
+def test_a_step_that_fails_is_told_unless_a_broken_import_is_the_reason() -> None:
+    steps = {"numpy": {"facts": {}}, "fonts": {"error": "ValueError: Failed to find font DejaVu Sans"}}
+    (finding,) = doctor.check_asked("fonts", steps, doctor.check_fonts)
+    assert (finding.grade, finding.what) == (
+        "wrong",
+        "fonts cannot be checked (ValueError: Failed to find font DejaVu Sans)",
+    )
+    assert not list(doctor.check_asked("fonts", steps | {"scipy": {"error": "ImportError: no"}}, doctor.check_fonts))
 
 
 def test_two_openmp_runtimes_in_one_process_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

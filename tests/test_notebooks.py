@@ -17,6 +17,8 @@ from filelock import FileLock
 from jupyter_client.manager import start_new_kernel
 
 from labkit.data.mnist import LAYOUT
+from labkit.exercises.submitted import CHECKED, read_submission, rows
+from labkit.exercises.verdict import MIME
 from labkit.labs import mnist_resnet18 as lab
 from labkit.results.manifest import read_manifest
 from labkit.training.checkpoint import read_checkpoint
@@ -100,6 +102,20 @@ def test_the_executed_notebook_has_pictures_with_alt_text_and_no_warnings(
     assert "**Sample data**" in text
     assert "not comparable: sample data" in text
     assert "11,172,810" in text
+
+
+def test_what_a_check_shows_knows_its_cell_so_that_a_later_change_is_seen(
+    done: tuple[Path, subprocess.CompletedProcess], tmp_path: Path
+) -> None:
+    executed = done[0] / "notebook.ipynb"
+    assert {row.state for row in rows(read_submission(executed))} == {"not attempted"}
+    notebook = json.loads(executed.read_text("utf-8"))
+    for cell in notebook["cells"]:
+        if CHECKED.search("".join(cell["source"])):
+            assert any(MIME in output.get("data", {}) for output in cell["outputs"])
+            cell["source"] = ["answer = 1\n", *cell["source"]]
+    (tmp_path / "later.ipynb").write_text(json.dumps(notebook), "utf-8")
+    assert {row.state for row in rows(read_submission(tmp_path / "later.ipynb"))} == {"not run"}
 
 
 def test_the_same_request_reuses_what_is_complete(done: tuple[Path, subprocess.CompletedProcess]) -> None:

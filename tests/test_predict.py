@@ -92,7 +92,7 @@ def test_a_photo_of_any_size_gets_a_mask_of_that_size(pets_run: Path, tmp_path: 
 
 def test_a_folder_of_images_becomes_a_folder_of_masks(pets_run: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    for name, mode in (("a.png", "RGBA"), ("b.jpg", "L"), ("c.gif", "P"), ("notes.txt", "")):
+    for name, mode in (("a.png", "RGBA"), ("b.jpg", "L"), ("c.gif", "P"), ("notes.txt", ""), ("._a.png", "")):
         if mode:
             Image.new(mode, (20, 10)).save(tmp_path / "in" / name)
         else:
@@ -156,7 +156,7 @@ def test_the_run_folder_is_enough(liver_run: Path, tmp_path: Path) -> None:
     """Moved to another place, data gone: model and preprocessing come from the folder alone."""
     moved = shutil.copytree(liver_run, tmp_path / "moved 中文")
     manifest = json.loads((moved / "manifest.json").read_text("utf-8"))
-    manifest["parameters"]["data_root"] = "/nowhere"
+    manifest["parameters"] |= {"data_root": "/nowhere", "of_an_earlier_year": 1}
     (moved / "manifest.json").write_text(json.dumps(manifest))
     slice_with_liver(64)[0].save(tmp_path / "ct.png")
     results = []

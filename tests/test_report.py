@@ -333,7 +333,7 @@ def test_every_lab_has_its_text_its_figures_and_a_reason_for_each_parameter(note
         assert all(f'nb.figure(run, \\"{name}\\"' in source for name in captions), place
         assert all(caption.endswith(".") for caption in captions.values())
     fields = set(lab_of(notebook).Parameters.model_fields) - set(NOT_SHOWN)
-    assert fields - set(reasons()) - {"pin_memory", "checkpointing"} == set()
+    assert fields - set(reasons()) == set()
 
 
 def test_reasons_are_given_for_parameters_that_are_there() -> None:

@@ -37,13 +37,12 @@ def data() -> None:
 def data_list(root: str) -> None:
     """Say which data sets are there, and whether they are the published ones."""
     with errors_as_sentences():
-        from labkit.data.finders import FIND
+        from labkit.data.finders import official
         from labkit.data.sources import registry
-        from labkit.paths import data_root, data_root_is_named
 
         for name, facts in registry().items():
             try:
-                found = FIND[name](data_root(root), "official", data_root_is_named(root))
+                found = official(name, root)
                 state = f"{found.name}. {found.caveat()}".replace("**", "")
             except LabError as error:
                 state = str(error)

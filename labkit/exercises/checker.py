@@ -46,10 +46,10 @@ class Checker:
             near = difflib.get_close_matches(str(name), self.exercises, n=1, cutoff=0.0)[0]
             raise RequestError(f"There is no exercise {name!r} in this notebook: did you mean {near!r}?")
         exercise = self.exercises[name]
-        verdict = exercise.judge(answer, measured)
+        verdict = exercise.judge(answer, measured).model_copy(update={"cell": cell_mark(running_cell())})
         if isinstance(exercise, Prediction):
             verdict = verdict.after(self.record.get(name))
-        self.record[name] = verdict.model_copy(update={"cell": cell_mark(running_cell())})
+        self.record[name] = verdict
         write_json(self.folder / RECORD, Record(exercises=[*self.record.values()]).model_dump())
         verdict.show()
 

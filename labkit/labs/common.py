@@ -1,7 +1,7 @@
 """What the labs share: from parameters to a recipe, and to an open run folder."""
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,6 +72,11 @@ def build_recipe(
         seed=params.seed,
         stop_early=either(stop_early, patience(params.patience, metric_name)),
     )
+
+
+def understood(lab: ModuleType, values: Mapping[str, Any]) -> TrainingParameters:
+    """The parameters of a run, less those that its lab no longer has; RequestError if one is missing or not allowed."""
+    return lab.Parameters.checked({name: v for name, v in values.items() if name in lab.Parameters.model_fields})
 
 
 def weights(lab: ModuleType, params: TrainingParameters) -> int:

@@ -7,12 +7,13 @@ the notebook. ``from_notebook`` and ``checked`` turn that into a checked object,
 import ast
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from labkit.errors import RequestError
+from labkit.results.facts import WHERE
 
 MARK = "# Parameters"  # the first line of a parameters cell: papermill writes it over the cell that it injects
 
@@ -109,12 +110,9 @@ class Parameters(Checked):
     seed: whole(0, 2**31 - 1, "every random choice follows from it")
     fresh: switch("start over instead of going on with an earlier run of the same parameters")
 
-    # Where data or runs lie and whether an earlier run is gone on with do not change what a run is.
-    NOT_IDENTITY: ClassVar = {"data_root", "source", "runs_root", "fresh", "anyway"}
-
     def identity(self) -> dict[str, Any]:
         """The parameters that make this run another run than its neighbour."""
-        return {name: v for name, v in self.model_dump().items() if name not in self.NOT_IDENTITY}
+        return {name: v for name, v in self.model_dump().items() if name not in WHERE}
 
 
 class TrainingParameters(Parameters):

@@ -8,7 +8,7 @@ import torch
 
 from labkit.errors import RequestError
 from labkit.labs import lab_of
-from labkit.labs.common import weights
+from labkit.labs.common import understood, weights
 from labkit.labs.parameters import Parameters
 from labkit.models import UNet
 from labkit.results import compare
@@ -23,10 +23,8 @@ BATCHES = (1, 2, 4, 8)
 
 def parameters_of(run: FinishedRun) -> Parameters | None:
     """The parameters of a run as its lab understands them today; None if it was made by other code."""
-    lab = lab_of(run.manifest.notebook)
-    known = {name: value for name, value in run.manifest.parameters.items() if name in lab.Parameters.model_fields}
     try:
-        return lab.Parameters.checked(known)
+        return understood(lab_of(run.manifest.notebook), run.manifest.parameters)
     except RequestError:
         return None
 

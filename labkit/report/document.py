@@ -18,6 +18,7 @@ from labkit.report.sections import FULL, SHORTEST, lab_section, lab_text, result
 from labkit.report.settings import LAB_PLACES, PLACES, Settings, paragraphs
 from labkit.results import compare, run_plots, run_words
 from labkit.results.claims import claims_table
+from labkit.results.facts import WHERE
 from labkit.results.figures import FORMATS, Drawing, Plot, mark_of_runs
 from labkit.results.finished import FinishedRun, hardware
 from labkit.running.request import find_notebook
@@ -235,7 +236,7 @@ def command_of(run: FinishedRun) -> str:
     words += [
         f"-p {name} {shlex.quote(str(value))}"
         for name, value in manifest.parameters.items()
-        if name in expected and value != expected[name] and name not in ("data_root", "source", "fresh", "anyway")
+        if name in expected and value != expected[name] and name not in WHERE
     ]
     return " ".join([*words, "--data DIR"] if manifest.data.kind == "official" else words)
 

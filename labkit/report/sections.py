@@ -12,6 +12,7 @@ from labkit.labs import lab_of
 from labkit.report import markdown as md
 from labkit.report.answers import exercises_part
 from labkit.results import compare, run_words, tables, words
+from labkit.results.facts import HOW, WHERE
 from labkit.results.figures import FORMATS
 from labkit.results.finished import FinishedRun, rival_of
 
@@ -20,10 +21,7 @@ WHOLE_WIDTH = 9.0  # inches of a figure that takes the whole width of a page; it
 PIXELS_AN_INCH = 200  # of a figure that does not say
 SENTENCES = 400  # characters of a description that is short enough to stand in the text as well
 FULL, BRIEF, SHORTEST = 2, 1, 0  # how much is said
-NOT_SHOWN = (
-    *("experiment", "seed", "data_root", "source", "fresh", "anyway"),
-    *("device", "precision", "tensorboard", "num_workers"),
-)
+NOT_SHOWN = ("experiment", "seed", *WHERE, *HOW)
 
 
 @dataclass(frozen=True)

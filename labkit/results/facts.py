@@ -17,6 +17,8 @@ from labkit.untrusted import file_in, why
 TABLES = {"history": 2**23, "per_image": 2**25, "per_class": 2**17}  # bytes at the most
 TABLES |= {"tables/parts": 2**16, "tables/reported": 2**17, "tables/costs": 2**16}
 ASKED = ("epochs", "batch_size", "learning_rate", "weight_decay", "image_size")  # parameters that are numbers
+WHERE = ("data_root", "source", "runs_root", "fresh", "anyway")  # things lie; and what becomes of an earlier run
+HOW = ("device", "precision", "num_workers", "pin_memory", "checkpointing", "tensorboard")  # it is done, not what is
 SHARES = ("accuracy", "low", "high", "precision", "recall", "f1", "dice", "iou", "foreground", "least", "most")
 NUMBERS = (*SHARES, "true_share", "sample", "images", "n", "reported", "ours", "test images/s")  # columns of numbers
 

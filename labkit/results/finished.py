@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from labkit.data.cache import open_image
 from labkit.errors import CONTROL, LabError, RequestError, one_line
-from labkit.results.facts import Manifest, Result, Results, check_history, check_images, read_table
+from labkit.results.facts import HOW, WHERE, Manifest, Result, Results, check_history, check_images, read_table
 from labkit.results.manifest import read_manifest
 from labkit.training.loop import rank
 from labkit.untrusted import file_in
@@ -19,10 +19,7 @@ from labkit.untrusted import file_in
 READERS = ("06_analysis",)  # notebooks that train nothing: they read the runs of the others
 LARGEST_FIGURE = 20_000_000  # bytes
 FIGURE_FILES = ("png", "pdf", "svg", "alt.txt")
-NOT_LEARNED = (
-    *("seed", "data_root", "source", "fresh", "anyway"),
-    *("device", "precision", "num_workers", "tensorboard", "rival"),
-)
+NOT_LEARNED = (*WHERE, *HOW, "seed", "rival")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from labkit.errors import LabError, RequestError, one_line
 from labkit.exercises.submitted import Cell, Row, Submission, read_submission, rows
-from labkit.files import write_atomic
+from labkit.files import write_asked, write_atomic
 from labkit.labs import LABS
 from labkit.labs.parameters import assigned
 from labkit.paths import runs_root
@@ -184,7 +184,7 @@ def summary(one: Checked) -> str:
 
 def write_table(path: Path, checked: Sequence[Checked]) -> None:
     """The table as CSV; the mark at its beginning tells spreadsheets that it is UTF-8."""
-    write_atomic(path, "\ufeff" + table(checked).to_csv(index=False, lineterminator="\n"))
+    write_asked(path, "\ufeff" + table(checked).to_csv(index=False, lineterminator="\n"), "--csv")
 
 
 def exit_code(checked: Sequence[Checked]) -> int:

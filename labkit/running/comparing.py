@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from labkit.errors import RequestError
-from labkit.files import write_atomic
+from labkit.files import write_asked
 from labkit.results import compare
 from labkit.results.finished import READERS, FinishedRun, open_runs
 from labkit.results.words import score
@@ -44,7 +44,7 @@ def lines(paths: Sequence[Path], csv: Path | None = None) -> Iterator[str]:
         yield f"\n{compare.differences_words(*asked_for)}"
         yield compare.differences(*asked_for).to_string(index=False)
     if csv:
-        write_atomic(csv, compare.runs_table(runs).to_csv(index=False, lineterminator="\n"))
+        write_asked(csv, compare.runs_table(runs).to_csv(index=False, lineterminator="\n"), "--csv")
         yield f"\n{csv}"
 
 

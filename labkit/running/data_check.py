@@ -9,11 +9,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from labkit.data.contents import Contents, contents
-from labkit.data.finders import FIND, is_there
+from labkit.data.finders import FIND, is_there, official
 from labkit.data.sources import Source
 from labkit.errors import DataError, RequestError
-from labkit.files import write_atomic
-from labkit.paths import data_root, data_root_is_named
+from labkit.files import write_asked
+from labkit.paths import data_root
 from labkit.results.masks import plot_outlines
 from labkit.results.plots import plot_images, use_style
 from labkit.running.data_oddities import Oddity, looked_at, oddities
@@ -51,7 +51,7 @@ def check(names: Sequence[str], root: str, pictures: str = "") -> Iterator[tuple
 def _source(name: str, root: str) -> Source | None:
     """The data set as a lab finds it; None where a lab stops."""
     try:
-        return FIND[name](data_root(root), "official", data_root_is_named(root))
+        return official(name, root)
     except DataError:
         return None
 
@@ -100,10 +100,7 @@ def write_sheet(path: Path, name: str, inside: Contents, table: pd.DataFrame, od
     content = io.BytesIO()
     figure.savefig(content, format="png")
     plt.close(figure)
-    try:
-        write_atomic(path, content.getvalue())
-    except OSError as error:
-        raise RequestError(f"{path} cannot be written ({error.strerror}): give another --pictures.") from None
+    write_asked(path, content.getvalue(), "--pictures")
 
 
 def _title(row: pd.Series, width: int) -> str:

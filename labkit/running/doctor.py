@@ -121,6 +121,15 @@ def check_operators(steps: Steps) -> Iterator[Finding]:
         yield Finding("wrong", what, f"they must be of one release, so {AGAIN}")
 
 
+def check_asked(name: str, steps: Steps, check: Callable[[Any], Iterable[Finding]]) -> Iterator[Finding]:
+    """What ``check`` says of the facts of a step; that there are none, unless an import is broken and so the reason."""
+    step, broken = steps.get(name, {}), any("error" in steps[other] for other in steps if other not in STEPS)
+    if "facts" in step:
+        yield from check(step["facts"])
+    elif "error" in step and not broken:
+        yield Finding("wrong", f"{name} cannot be checked ({brief(step['error'])})", AGAIN)
+
+
 def check_openmp(kinds: list[str]) -> Iterator[Finding]:
     """Whether the libraries bring OpenMP runtimes that are known to disturb each other in one process."""
     both, allowed = {"libiomp", "libomp"} <= set(kinds), "KMP_DUPLICATE_LIB_OK" in os.environ
@@ -184,8 +193,7 @@ def check_data_sets(facts: dict[str, Any]) -> Iterator[Finding]:
 def examine(root: str, out: str) -> tuple[list[Finding], Steps]:
     """All findings, and what the probe has found."""
     steps = probe(root)
-    facts = {name: steps[name]["facts"] for name in STEPS if "facts" in steps.get(name, {})}
-    threads = facts.get("use", {}).get("threads", 0)
+    threads = steps.get("use", {}).get("facts", {}).get("threads", 0)
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "Python": check_python,
         "versions": check_versions,
@@ -206,7 +214,7 @@ def examine(root: str, out: str) -> tuple[list[Finding], Steps]:
         "use": hardware.check_precision,
         "data sets": check_data_sets,
     }
-    checks |= {name: lambda name=name: asked[name](facts[name]) for name in asked if name in facts}
+    checks |= {name: lambda name=name: check_asked(name, steps, asked[name]) for name in asked}
     return [finding for name, check in checks.items() for finding in guarded(name, check)], steps
 
 

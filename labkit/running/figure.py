@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labkit.errors import RequestError
-from labkit.files import write_atomic
+from labkit.files import write_asked
 from labkit.results.figures import FORMATS, names, redrawn
 from labkit.results.style import OWN, PAGES, Page, page_of
 
@@ -26,10 +26,7 @@ def draw_again(
     ending = "".join([f"-{width}" if width else "", "-grey" if grey else "", f".{form}"])
     drawn = {output or Path(f"{name}{ending}"): redrawn(run, name, form, page, grey) for name in figures}
     for path, content in drawn.items():
-        try:
-            write_atomic(path, content)
-        except OSError as error:
-            raise RequestError(f"{path} cannot be written ({error.strerror}): give another --output.") from None
+        write_asked(path, content, "--output")
     return list(drawn)
 
 

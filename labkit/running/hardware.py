@@ -26,7 +26,7 @@ def memory() -> tuple[float, float, bool]:
     import psutil
 
     found, limit = psutil.virtual_memory(), machine.memory_limit()
-    return min(found.total, limit), min(found.available, limit), limit < found.total
+    return min(found.total, limit), min(found.available, machine.memory_room()), limit < found.total
 
 
 def check_memory() -> Iterator[Finding]:

@@ -32,13 +32,22 @@ def bytes_in(words: list[str]) -> float:
     return math.inf if words[0] == "max" or int(words[0]) >= 2**60 else int(words[0])
 
 
+def room_in(words: list[str]) -> float:
+    """Limit less use: ``memory.max`` and ``memory.current``, then the names and numbers of ``memory.stat``.
+
+    Pages of files that nobody has used for a while count as use, but the system drops them when it needs memory.
+    """
+    told = dict(zip(words[2::2], words[3::2], strict=False))
+    return bytes_in(words) - int(words[1]) + int(told.get("total_inactive_file", told.get("inactive_file", 0)))
+
+
 def cores_in(words: list[str]) -> float:
     """Quota by period, as in ``cpu.max`` ("150000 100000") or in the two files of version 1 (-1: no quota)."""
     return math.inf if words[0] in ("max", "-1") else int(words[0]) / int(words[1])
 
 
 def _least(controller: str, files: tuple[tuple[str, ...], ...], parse: Callable[[list[str]], float]) -> float:
-    """The lowest limit in the groups of this process; infinity where there is none or nobody says."""
+    """The least that ``parse`` makes of ``files`` in the groups of this process; infinity where there are none."""
     try:
         folders = group_folders(Path("/proc/self/cgroup").read_text("utf-8"), controller)
     except OSError:
@@ -51,6 +60,12 @@ def _least(controller: str, files: tuple[tuple[str, ...], ...], parse: Callable[
 def memory_limit() -> float:
     """Bytes that this process and its like may take together; infinity without a limit."""
     return _least("memory", (("memory.max",), ("memory.limit_in_bytes",)), bytes_in)
+
+
+def memory_room() -> float:
+    """Bytes that this process and its like may still take; infinity without a limit."""
+    files = ("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    return _least("memory", tuple((*names, "memory.stat") for names in files), room_in)
 
 
 def core_quota() -> float:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from labkit.data.cache import PHOTO, SUFFIXES, fitted, open_image
 from labkit.data.composite import digit_margin, two_classes
 from labkit.data.loading import Preprocessing
+from labkit.data.tree import images_in
 from labkit.errors import RequestError
-from labkit.files import write_atomic
+from labkit.files import write_asked
 from labkit.labs import LABS, lab_of
-from labkit.labs.common import weights
+from labkit.labs.common import understood, weights
 from labkit.labs.scoring import at_size
 from labkit.results.facts import Word
 from labkit.results.finished import READERS, manifest_of, unreadable
@@ -172,7 +173,7 @@ def load_predictor(run: Path, device: str = "auto") -> Predictor:
     except ValidationError as error:
         raise unreadable(run / "manifest.json", error) from None
     lab, seen = lab_of(trained.notebook), trained.preprocessing
-    params = lab.Parameters.checked(trained.parameters)
+    params = understood(lab, trained.parameters)
     file = file_in(run, "checkpoints/best.safetensors", LARGEST)
     try:
         if 4 * weights(lab, params) > file.stat().st_size:  # bytes; known before memory is taken for them
@@ -190,7 +191,7 @@ def load_predictor(run: Path, device: str = "auto") -> Predictor:
 def pairs(image: Path, output: Path | None) -> list[tuple[Path, Path | None]]:
     """Which image goes to which output: one file to one file, or a folder of images to a folder of PNG files."""
     if image.is_dir():
-        found = sorted(path for path in image.iterdir() if path.suffix.lower() in SUFFIXES)
+        found = [image / name for name in images_in(image)]
         if not found:
             raise RequestError(f"The folder {image} holds no image ({', '.join(SUFFIXES)}): give one that does.")
         if output is not None and output.exists() and not output.is_dir():
@@ -236,7 +237,4 @@ def save_png(path: Path, image: Image.Image) -> None:
     """Write a PNG file whole or not at all; RequestError if it cannot be."""
     content = io.BytesIO()
     image.save(content, "PNG")
-    try:
-        write_atomic(path, content.getvalue())
-    except OSError as error:
-        raise RequestError(f"{path} cannot be written ({error.strerror}): give another --output.") from None
+    write_asked(path, content.getvalue(), "--output")

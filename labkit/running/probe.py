@@ -92,16 +92,17 @@ def use() -> dict[str, Any]:
 
 def data_sets(root: str) -> dict[str, dict[str, Any]]:
     """Of each data set: is anything there, and what is it or what is wrong with it?"""
-    from labkit.data.finders import FIND, is_there
+    from labkit.data.finders import FIND, is_there, official
     from labkit.errors import DataError
 
     facts = {}
-    for name, find in FIND.items():
-        facts[name] = {"there": is_there(name, data_root(root)), "error": ""}
+    for name in FIND:
+        facts[name] = {"there": True, "error": ""}  # a folder that cannot even be read is there
         try:
+            facts[name]["there"] = is_there(name, data_root(root))
             if facts[name]["there"] or data_root_is_named(root):
-                facts[name]["name"] = find(data_root(root), "official", data_root_is_named(root)).name
-        except (DataError, OSError) as error:
+                facts[name]["name"] = official(name, root).name
+        except DataError as error:
             facts[name]["error"] = str(error)
     return facts
 

@@ -21,14 +21,13 @@ def make_optimiser(
     model: nn.Module,
     learning_rate: float,
     weight_decay: float = 0.0,
-    momentum: float = 0.9,
     scaled: bool = False,
 ) -> torch.optim.Optimizer:
-    """``adam``, ``adamw`` (https://arxiv.org/abs/1711.05101), ``muon`` or ``sgd`` with momentum over the parameters.
+    """``adam``, ``adamw`` (https://arxiv.org/abs/1711.05101), ``muon``, or ``sgd`` with momentum 0.9.
 
     Weight decay in ``adam`` and ``sgd`` is added to the gradient, as in the reports; in ``adamw`` and ``muon`` it
     is decoupled and left off vectors (biases, batch-norm scales), which it only holds back. ``scaled``: a loss scaler
-    may skip steps (float16).
+    may skip steps (float16). ValueError for another name.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -41,10 +40,10 @@ def make_optimiser(
         return Muon(groups, lr=learning_rate)
     if name == "adam":
         return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    if name != "sgd":
+        raise ValueError(f"the optimiser is {name!r}, expected 'adam', 'adamw', 'muon' or 'sgd'")
     # Fused SGD would take unwritten memory for its momentum where the scaler skips the very first step.
-    return torch.optim.SGD(
-        parameters, learning_rate, momentum, weight_decay=weight_decay, fused=None if scaled else True
-    )
+    return torch.optim.SGD(parameters, learning_rate, 0.9, weight_decay=weight_decay, fused=None if scaled else True)
 
 
 def constant() -> Schedule:
@@ -78,7 +77,10 @@ def half_cosine(start: float, end: float, share: float) -> float:
 
 
 def plateau(patience: int, gamma: float) -> Schedule:
-    """Multiply by ``gamma`` when the score has not risen for more than ``patience`` epochs (ReduceLROnPlateau)."""
+    """Multiply by ``gamma`` when the score has not risen for more than ``patience`` epochs.
+
+    As torch's ReduceLROnPlateau with a threshold of 0: any rise counts.
+    """
 
     def factor(t: float, scores: Sequence[float]) -> float:
         best, bad, cuts = -math.inf, 0, 0
