@@ -22,7 +22,7 @@ from labkit.labs import pair_scoring
 from labkit.labs.pair_scoring import ClassMaps
 from labkit.models import ImageClassNet, TwoDecoderNet, architecture, count_parameters
 from labkit.models.two_decoder import chain_rule, log_joint, outer_product
-from labkit.results import pairs, tables
+from labkit.results import pairs, tables, words
 from labkit.training.losses import cross_entropy
 from labkit.training.metrics import accuracy
 
@@ -303,7 +303,7 @@ def test_results_have_what_the_frame_expects() -> None:
     assert {"pixel_accuracy", "digit_accuracy", "photo_accuracy", "source_accuracy", "mean_iou", "loss"} == set(results)
     assert results["pixel_accuracy"]["value"] == pytest.approx(0.625)
     assert all(r["low"] <= r["value"] <= r["high"] for r in results.values())
-    assert "+0.00 points" in pairs.rivals_words(("a", "b"), (table, table))
+    assert "+0.00 points" in words.rivals(("a", "b"), (table, table[::-1]), "pixel_accuracy")
 
 
 def test_figures_show_what_the_tables_say() -> None:

@@ -236,7 +236,7 @@ def test_words_and_figures_stand_up_to_odd_results(tmp_path: Path, n: int, kind:
     curve = scoring.threshold_curve(maps, split, data)
     sentences = [
         mask_words.results(table, results, trivial),
-        mask_words.averages(table, results),
+        mask_words.averages(results),
         mask_words.spread(table, results["dice_pooled"]["value"]),
         mask_words.size(table),
         mask_words.errors(table),

@@ -176,12 +176,17 @@ def changes(images: np.ndarray) -> np.ndarray:
     return np.append(0.0, (small[1:] - small[:-1]).abs().mean(dim=(1, 2, 3)).numpy())
 
 
-def find_volumes(change: np.ndarray) -> list[range]:
-    """Cut the slices into volumes where the picture changes by more than JUMP times the median change.
+def jump_limit(change: np.ndarray) -> float:
+    """The change above which a new volume begins: JUMP times the median change.
 
     Slices that are the same twice do not count, or, with many of them, every change would look like a jump.
     """
-    limit = JUMP * np.median(change[change > 0]) if (change > 0).any() else 0.0
+    return float(JUMP * np.median(change[change > 0])) if (change > 0).any() else 0.0
+
+
+def find_volumes(change: np.ndarray) -> list[range]:
+    """Cut the slices into volumes where the picture changes by more than ``jump_limit``."""
+    limit = jump_limit(change)
     starts = [0, *(i for i in range(1, len(change)) if change[i] > limit)]
     return [range(a, b) for a, b in zip(starts, [*starts[1:], len(change)], strict=True)]
 

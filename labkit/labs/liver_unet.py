@@ -113,11 +113,6 @@ def slice_table(params: Parameters, source: Source) -> pd.DataFrame:
     return pd.DataFrame({"slice": np.arange(len(pool)), "change": change, "group": groups, "share": share})
 
 
-def cut_limit(slices: pd.DataFrame) -> float:
-    """The change above which a new patient begins."""
-    return float(liver.JUMP * slices["change"][1:].median())
-
-
 def copying_scores(params: Parameters, source: Source) -> tuple[np.ndarray, np.ndarray] | None:
     """Dice of masks copied from the most similar training slice: validation by patient, and by random slices.
 

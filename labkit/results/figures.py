@@ -182,8 +182,3 @@ def redrawn(run: Path, name: str, form: str = "pdf", page: Page = OWN, grey: boo
     except Exception as error:  # whatever a table or an option that does not fit makes a plot function raise
         files = f"{name}.json and {name}.csv in {run / 'figures'}"
         raise RequestError(f"{files} do not fit together ({_first(error)}): run it again.") from None
-
-
-def redraw(run: Path, name: str, path: Path, page: Page = OWN, grey: bool = False) -> None:
-    """Write a figure of a run folder, laid out anew for ``page``, to ``path``, whose suffix says the format."""
-    write_atomic(path, redrawn(run, name, path.suffix.removeprefix("."), page, grey))

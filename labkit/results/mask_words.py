@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labkit.results.words import by_images, many, signed
-from labkit.training.metrics import FEW_IMAGES, bootstrap
+from labkit.results.words import many, signed
 
 
 def shares(shares: pd.DataFrame) -> str:
@@ -39,7 +38,7 @@ def results(table: pd.DataFrame, results: Mapping[str, Mapping[str, Any]], trivi
     )
 
 
-def averages(table: pd.DataFrame, results: Mapping[str, Mapping[str, Any]]) -> str:
+def averages(results: Mapping[str, Mapping[str, Any]]) -> str:
     """What IoU a Dice implies, and how the two kinds of average differ in this run."""
     d, i = results["dice"]["value"], results["iou"]["value"]
     dp, ip = results["dice_pooled"]["value"], results["iou_pooled"]["value"]
@@ -135,19 +134,6 @@ def leak(scores: tuple[np.ndarray, np.ndarray] | None) -> str:
         f"Copying the mask of the most similar training slice gives a mean Dice of **{at_random.mean():.3f}** on "
         f"random slices (n = {len(at_random)}, five draws) and **{by_patient.mean():.3f}** on another patient "
         f"(n = {len(by_patient)}). {verdict}"
-    )
-
-
-def rivals(names: tuple[str, str], scores: tuple[pd.DataFrame, pd.DataFrame]) -> str:
-    """Two networks on the same test images: paired difference of the Dice with its interval."""
-    ours, theirs = (table.set_index("sample")["dice"] for table in scores)
-    difference = (ours - theirs).to_numpy()
-    low, high = bootstrap(difference)
-    told = by_images(low, high) if len(difference) >= FEW_IMAGES else "these are too few images to tell"
-    return (
-        f"{names[0]} has a mean test Dice of {ours.mean():.4f}, {names[1]} of {theirs.mean():.4f}: a difference of "
-        f"**{signed(difference.mean(), 4)}** (95 % interval over {len(difference)} paired images "
-        f"{signed(low, 4)} to {signed(high, 4)}): {told}. Another seed would move both."
     )
 
 

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from labkit.results.masks import fill, show
 from labkit.results.plots import draw_matrix
 from labkit.results.style import BLUE, RED, SKY, YELLOW, axes_for, beside, figure_size, grid, legend_below, panels
-from labkit.results.words import by_images, percent, signed
+from labkit.results.words import percent
 from labkit.training.metrics import bootstrap
 
 SCORES = {  # columns of the table of ``pixel_table``, and over what each is a mean
@@ -176,17 +176,6 @@ def results_words(results: Mapping[str, Mapping[str, Any]]) -> str:
         f"**{value['pixel_accuracy']} of the pixels are right**: {value['digit_accuracy']} of the digit's, "
         f"{value['photo_accuracy']} of the photo's. Digit and photo are told apart on "
         f"{value['source_accuracy']} of the pixels."
-    )
-
-
-def rivals_words(names: tuple[str, str], tables: tuple[pd.DataFrame, pd.DataFrame]) -> str:
-    """The paired difference of two networks over the test images, with its interval."""
-    gap = (tables[0]["pixel_accuracy"] - tables[1]["pixel_accuracy"]).to_numpy()
-    low, high = bootstrap(gap)
-    return (
-        f"The pixel accuracy of `{names[0]}` minus that of `{names[1]}` is {signed(100 * gap.mean())} points (95 % "
-        f"bootstrap over {len(gap):,} images: {signed(100 * low)} to {signed(100 * high)}): {by_images(low, high)}. "
-        f"This is one training of each: another seed moves both."
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.training.metrics import FEW_IMAGES, bootstrap
+
 SWITCHED_OFF = " (switched off)"  # ends the name of a rule of early stopping that the parameters leave out
 
 
@@ -201,10 +203,26 @@ def mistakes(wrong: pd.DataFrame) -> str:
     return f"The {shown} on the test images: {'; '.join(named)}."
 
 
-def by_images(low: float, high: float) -> str:
-    """What the interval of a difference over the same test images says of it."""
-    explains = "could explain it" if low <= 0 <= high else "does not explain it"
-    return f"the choice of test images alone {explains}"
+def rivals(names: tuple[str, str], tables: tuple[pd.DataFrame, pd.DataFrame], metric: str) -> str:
+    """Two networks on the same test images (columns ``sample`` and ``metric``): their difference with its interval."""
+
+    def mean(values: pd.Series) -> str:
+        return percent(values.mean()) if metric.endswith("accuracy") else f"{values.mean():.4f}"
+
+    def apart(gap: float) -> str:
+        return f"{signed(100 * gap)} points" if metric.endswith("accuracy") else signed(gap, 4)
+
+    ours, theirs = (table.set_index("sample")[metric].astype(float) for table in tables)
+    gap = (ours - theirs).to_numpy()
+    low, high = bootstrap(gap)
+    told = f"the choice of test images alone {'could explain it' if low <= 0 <= high else 'does not explain it'}"
+    if len(gap) < FEW_IMAGES:
+        told = "these are too few images to tell"
+    return (
+        f"{names[0]} has a mean test {name_of(metric)} of {mean(ours)}, {names[1]} of {mean(theirs)}: a difference of "
+        f"**{apart(gap.mean())}** (95 % bootstrap interval over {len(gap):,} paired images: {apart(low)} to "
+        f"{apart(high)}); {told}. This is one training of each: another seed moves both."
+    )
 
 
 def protocol(select_on: str, images: int) -> str:

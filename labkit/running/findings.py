@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-GRADES = ("good", "note", "wrong")
-
 
 @dataclass(frozen=True)
 class Finding:

@@ -101,13 +101,6 @@ def has_new_labels(inputs: tuple[Any, ...], answer: Any) -> bool:
     return not set(np.unique(np.asarray(answer))) <= set(np.unique(inputs[0]))
 
 
-def spread_out(mask: np.ndarray, factor: int) -> np.ndarray:
-    """Every pixel once, and zeros between them."""
-    large = np.zeros([factor * side for side in mask.shape], mask.dtype)
-    large[::factor, ::factor] = mask
-    return large
-
-
 resize_mask = Written(
     "resize_mask",
     "Write how a mask is enlarged",
