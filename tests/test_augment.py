@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.data.augment import POLICIES, Augmentation
+from labkit.data.augment import MIDDLE, POLICIES, Augmentation
 from labkit.data.geometry import KNOTS, origins, resize, sampled, smooth_field
 from labkit.data.loading import Batches, Preprocessing, Split
 from labkit.draws import step_seed, uniform
@@ -165,7 +165,7 @@ def test_a_random_field_is_as_strong_as_stated_at_every_pixel(shape: tuple[int, 
 
 def test_light_and_noise_change_the_image_and_nothing_else() -> None:
     images, masks = twins(400)
-    augment = Augmentation(contrast=0.5, brightness=0.1, gamma=(0.5, 2), noise=0.05)
+    augment = Augmentation(contrast=0.5, brightness=0.1, noise=0.05)
     seen, same = augment(images, masks, 0, 0, np.arange(400))
     assert torch.equal(same, masks)
     assert seen.min() >= 0
@@ -174,9 +174,19 @@ def test_light_and_noise_change_the_image_and_nothing_else() -> None:
     still = bright.std(dim=1) == 0
     assert 160 < still.sum() < 240  # every second image has no noise
     grey = bright[still].mean(dim=1)
-    assert grey.min() > (0.8 * 0.5 - 0.1) ** 2
+    assert 0.8 * 0.5 - 0.1 < grey.min() < 0.4
     assert grey.max() == 1
     assert bright.std(dim=1).max() < 0.06
+
+
+def test_a_curve_changes_contrast_about_a_middle_grey_and_leaves_black_black() -> None:
+    images = torch.tensor([0.0, 0.1, MIDDLE, 0.8]).expand(200, 1, 1, 4)
+    black, dark, middle, light = Augmentation(curve=0.5)(images, torch.zeros(200), 0, 0, np.arange(200))[0].unbind(-1)
+    assert torch.equal(black, torch.zeros_like(black))
+    assert torch.allclose(middle, torch.full_like(middle, MIDDLE))
+    assert torch.corrcoef(torch.stack([dark.flatten(), light.flatten()]))[0, 1] < -0.9
+    assert dark.max() > 0.15
+    assert light.max() == 1
 
 
 def test_resize_keeps_a_flat_image_flat() -> None:

@@ -17,6 +17,8 @@ from labkit.draws import mix, uniform
 # Where each use begins in the sequence of random numbers that belongs to an image and an epoch.
 PLACE, DIGIT, LOOK, FIELD = 0, 9, 16, 32
 
+MIDDLE = 0.4  # the grey value, in [0, 1], that a change of contrast by ``curve`` leaves as it is
+
 
 def noisy(images: Tensor, std: Tensor, keys: np.ndarray) -> Tensor:
     """Images (N, C, H, W) in [0, 1] and Gaussian noise of standard deviation ``std`` (N, 1, 1, 1), by ``keys`` (N,)."""
@@ -51,7 +53,7 @@ class Augmentation:
     bend: float = 0.0  # shifted by a smooth random field, whose standard deviation is this share of the side
     contrast: float = 0.0  # times 1 - contrast … 1 + contrast
     brightness: float = 0.0  # plus -brightness … +brightness
-    gamma: tuple[float, float] = (1.0, 1.0)  # to the power of a number between these, evenly in the logarithm
+    curve: float = 0.0  # times 1 - curve … 1 + curve, then to a power that brings MIDDLE back: black stays black
     noise: float = 0.0  # every second image gets Gaussian noise, of a standard deviation of up to this
 
     def __call__(
@@ -100,12 +102,13 @@ class Augmentation:
 
     def looking(self, images: Tensor, look: Tensor, keys: np.ndarray) -> Tensor:
         """Images (N, C, H, W) in [0, 1], seen in another light and by another camera or scanner."""
-        _, contrast, brightness, gamma, noise = look[..., None, None, None].unbind(1)  # each to multiply images with
+        _, contrast, brightness, curve, noise = look[..., None, None, None].unbind(1)  # each to multiply images with
+        if self.curve:
+            factor = 1 + self.curve * either_way(curve)
+            images = (factor * images).clamp_(0, 1).pow_(math.log(MIDDLE) / (factor * MIDDLE).log())
         if self.contrast or self.brightness:
             factor, shift = 1 + self.contrast * either_way(contrast), self.brightness * either_way(brightness)
             images = torch.addcmul(shift, images, factor).clamp_(0, 1)
-        if self.gamma != (1, 1):
-            images = images.pow(between(gamma, self.gamma))
         if self.noise:
             images = noisy(images, self.noise * either_way(noise).clamp(min=0), keys)
         return images
@@ -116,16 +119,15 @@ POLICIES = {
     "none": Augmentation(),
     "flip_rotate": Augmentation(flip=True, degrees=15),  # the AIoT report
     "affine": Augmentation(degrees=30, translate=0.1, scale=(0.8, 1.2)),  # the TAICA report
-    # Ours for CT: left stays left; contrast, grey values and noise of another scanner, dose or contrast medium.
+    # Ours for CT: left stays left; contrast and noise of another scanner, dose or contrast medium.
     "elastic": Augmentation(
         degrees=10,
         translate=0.08,
         scale=(0.85, 1.15),
         stretch=True,
         bend=0.007,
-        contrast=0.5,
+        curve=0.5,
         brightness=0.03,
-        gamma=(0.6, 1.6),
         noise=0.06,
     ),
     # Ours for photos.
