@@ -17,12 +17,12 @@ from filelock import FileLock
 from IPython.core.interactiveshell import InteractiveShell
 
 from labkit.errors import RequestError
-from labkit.files import write_atomic, write_csv, write_json
+from labkit.files import write_atomic, write_json
 from labkit.labs import digit_on_photo, mnist_resnet18
 from labkit.labs.common import experiments
 from labkit.results import notebook, plots, tables, words
 from labkit.results.manifest import end_from_outside, read_manifest
-from labkit.results.run import Run, folder_name
+from labkit.results.run import History, Run, folder_name
 
 FACTS = {
     "notebook": "01",
@@ -201,9 +201,9 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_json_has_no_nan_and_csv_keeps_every_bit(tmp_path: Path) -> None:
-    write_json(tmp_path / "x.json", {"a": math.nan, "b": [1, {"c": math.nan}], "名": "é"})
+    write_json(tmp_path / "x.json", {"a": math.nan, "b": [1, {"c": -math.inf}], "名": "é"})
     assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {"a": None, "b": [1, {"c": None}], "名": "é"}
-    write_csv(tmp_path / "x.csv", [{"a": 0.1 + 0.2, "b": 1}])
+    History(tmp_path).save_csv("x", pd.DataFrame([{"a": 0.1 + 0.2, "b": 1}]))
     assert (tmp_path / "x.csv").read_text() == "a,b\n0.30000000000000004,1\n"
 
 

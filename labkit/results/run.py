@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.errors import RequestError
-from labkit.files import remove_unfinished, write_atomic, write_csv, write_json
+from labkit.files import remove_unfinished, write_atomic, write_json
 from labkit.results.locks import lock
 from labkit.results.machine import code_version, environment, training_code
 from labkit.results.manifest import FINISHED, RESERVE, TOKEN, read_results, status_after, timestamp, written_manifest
@@ -55,7 +55,7 @@ class History(Observer):
         content = io.BytesIO()
         np.save(content, val_scores.astype(np.float32))
         write_atomic(self._val_scores(len(history)), content.getvalue())
-        write_csv(self.folder / "history.csv", history)
+        self.save_csv("history", pd.DataFrame(history))
         self.log("  ".join(f"{name} {value:.6g}" for name, value in history[-1].items()))
 
     def val_scores(self, epochs: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """From what was typed to the runs of a sweep: all combinations of values and seeds, each checked. None is started."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,9 +62,7 @@ def plan(
         raise RequestError(f"Parameter {twice[0]!r} is set by --grid and by -p: leave one of them out.")
     if seeds < 1:
         raise RequestError(f"--seeds is {seeds}, but must be a whole number from 1.")
-    count = seeds
-    for options in values.values():
-        count *= len(options)
+    count = seeds * math.prod(map(len, values.values()))
     if count > MOST:
         raise RequestError(
             f"This sweep would be {count:,} runs, but {MOST:,} are the most: take fewer values or seeds."
