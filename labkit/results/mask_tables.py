@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from labkit.results.tables import estimate
 from labkit.training.losses import pixel_cross_entropy
 from labkit.training.metrics import COUNTS, FEW_IMAGES, OVERLAPS, bootstrap
 
@@ -34,17 +35,12 @@ def segmentation_results(table: pd.DataFrame, losses: np.ndarray) -> dict[str, d
         known = values.dropna().to_numpy()
         mean = float(known.mean()) if len(known) else np.nan
         over = "mean over test images" + OVER.get(name, "")
-        results[name] = _result(mean, len(known), bootstrap(known), over)
+        results[name] = estimate(mean, len(known), bootstrap(known), over)
     counts = table[list(COUNTS)].to_numpy(dtype=float)
     for name in ("dice", "iou"):
         interval = bootstrap(counts, lambda rows, name=name: pooled(rows, name))
-        results[f"{name}_pooled"] = _result(pooled(counts, name), len(table), interval, "all test pixels together")
+        results[f"{name}_pooled"] = estimate(pooled(counts, name), len(table), interval, "all test pixels together")
     return results
-
-
-def _result(value: float, n: int, interval: tuple[float, float], over: str) -> dict[str, Any]:
-    low, high = interval
-    return {"value": value, "n": n, "low": low, "high": high, "interval": "95 % bootstrap", "over": over}
 
 
 def mask_shares(data: Any) -> pd.DataFrame:

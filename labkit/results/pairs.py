@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from labkit.results.masks import fill, show
 from labkit.results.plots import draw_matrix
 from labkit.results.style import BLUE, RED, SKY, YELLOW, axes_for, beside, figure_size, grid, legend_below, panels
+from labkit.results.tables import estimate
 from labkit.results.words import percent
 from labkit.training.metrics import bootstrap
 
@@ -33,18 +34,10 @@ def pair_results(
     columns = {name: (table[name].to_numpy(), np.mean, over, 2000) for name, over in SCORES.items()}
     columns["loss"] = (losses, np.mean, "mean over test images", 2000)
     columns["mean_iou"] = (overlaps, mean_iou, "mean over the classes that occur, all test pixels together", 200)
-    results = {}
-    for name, (values, statistic, over, draws) in columns.items():
-        low, high = bootstrap(values, statistic, draws)
-        results[name] = {
-            "value": float(statistic(values)),
-            "n": len(values),
-            "low": low,
-            "high": high,
-            "interval": "95 % bootstrap",
-            "over": over,
-        }
-    return results
+    return {
+        name: estimate(statistic(values), len(values), bootstrap(values, statistic, draws), over)
+        for name, (values, statistic, over, draws) in columns.items()
+    }
 
 
 def plot_pairs(table: pd.DataFrame) -> Figure:

@@ -69,22 +69,20 @@ def answers(logits: Tensor, class_names: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"answer": np.asarray(class_names)[answer], "confidence": confidence})
 
 
+def estimate(
+    value: float, n: int, interval: tuple[float, float], over: str, kind: str = "95 % bootstrap"
+) -> dict[str, Any]:
+    """An entry of ``results.json``: a value, of how many, its interval of what ``kind``, and what it was taken over."""
+    return {"value": float(value), "n": n, "low": interval[0], "high": interval[1], "interval": kind, "over": over}
+
+
 def classification_results(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """``results.json`` of a classification from the table of ``predictions``."""
     n, right = len(table), int(table["correct"].sum())
-    low, high = wilson(right, n)
-    loss_low, loss_high = bootstrap(table["loss"].to_numpy())
     over = "mean over test images"
     return {
-        "accuracy": {"value": right / n, "n": n, "low": low, "high": high, "interval": "95 % Wilson", "over": over},
-        "loss": {
-            "value": float(table["loss"].mean()),
-            "n": n,
-            "low": loss_low,
-            "high": loss_high,
-            "interval": "95 % bootstrap",
-            "over": over,
-        },
+        "accuracy": estimate(right / n, n, wilson(right, n), over, "95 % Wilson"),
+        "loss": estimate(table["loss"].mean(), n, bootstrap(table["loss"].to_numpy()), over),
     }
 
 
