@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.data.augment import MIDDLE, POLICIES, Augmentation
+from labkit.data.augment import POLICIES, Augmentation
 from labkit.data.geometry import KNOTS, origins, resize, sampled, smooth_field
 from labkit.data.loading import Batches, Preprocessing, Split
 from labkit.draws import step_seed, uniform
@@ -163,30 +163,37 @@ def test_a_random_field_is_as_strong_as_stated_at_every_pixel(shape: tuple[int, 
     assert all(10 < step < 13 for step in steps)  # 16 / √2: smooth over a sixteenth of the side
 
 
-def test_light_and_noise_change_the_image_and_nothing_else() -> None:
+def test_light_changes_the_image_and_nothing_else() -> None:
     images, masks = twins(400)
-    augment = Augmentation(contrast=0.5, brightness=0.1, noise=0.05)
-    seen, same = augment(images, masks, 0, 0, np.arange(400))
+    seen, same = Augmentation(contrast=0.5, brightness=0.1)(images, masks, 0, 0, np.arange(400))
     assert torch.equal(same, masks)
-    assert seen.min() >= 0
-    assert seen.max() <= 1
-    bright = seen[:, 0, masks[0] > 0]
-    still = bright.std(dim=1) == 0
-    assert 160 < still.sum() < 240  # every second image has no noise
-    grey = bright[still].mean(dim=1)
+    grey = seen[:, 0, masks[0] > 0]
+    assert (grey.std(dim=1) == 0).all()
     assert 0.8 * 0.5 - 0.1 < grey.min() < 0.4
     assert grey.max() == 1
-    assert bright.std(dim=1).max() < 0.06
+    black = seen[:, 0, masks[0] == 0]
+    assert black.min() == 0
+    assert 0.09 < black.max() <= 0.1
 
 
-def test_a_curve_changes_contrast_about_a_middle_grey_and_leaves_black_black() -> None:
-    images = torch.tensor([0.0, 0.1, MIDDLE, 0.8]).expand(200, 1, 1, 4)
-    black, dark, middle, light = Augmentation(curve=0.5)(images, torch.zeros(200), 0, 0, np.arange(200))[0].unbind(-1)
+def test_power_and_contrast_go_together_so_that_black_and_middle_grey_stay() -> None:
+    images = torch.tensor([0.0, 0.1, 0.4, 0.8]).expand(200, 1, 1, 4)
+    augment = Augmentation(contrast=0.5, gamma=(0.6, 1.6))
+    black, dark, middle, light = augment(images, torch.zeros(200), 0, 0, np.arange(200))[0].unbind(-1)
     assert torch.equal(black, torch.zeros_like(black))
-    assert torch.allclose(middle, torch.full_like(middle, MIDDLE))
+    assert (middle - 0.4).abs().max() < 0.05
     assert torch.corrcoef(torch.stack([dark.flatten(), light.flatten()]))[0, 1] < -0.9
     assert dark.max() > 0.15
     assert light.max() == 1
+
+
+def test_the_half_with_less_contrast_is_noisy() -> None:
+    images = torch.full((400, 1, 40, 40), 0.5)
+    seen, _ = Augmentation(contrast=0.2, noise=0.05)(images, torch.zeros(400), 0, 0, np.arange(400))
+    spread, mean = seen.std(dim=(1, 2, 3)), seen.mean(dim=(1, 2, 3))
+    assert ((spread == 0) == (mean > 0.5)).float().mean() > 0.98  # at the limit, noise moves the mean
+    assert 160 < (spread > 0).sum() < 240
+    assert 0.045 < spread.max() < 0.053
 
 
 def test_resize_keeps_a_flat_image_flat() -> None:

@@ -17,8 +17,6 @@ from labkit.draws import mix, uniform
 # Where each use begins in the sequence of random numbers that belongs to an image and an epoch.
 PLACE, DIGIT, LOOK, FIELD = 0, 9, 16, 32
 
-MIDDLE = 0.4  # the grey value, in [0, 1], that a change of contrast by ``curve`` leaves as it is
-
 
 def noisy(images: Tensor, std: Tensor, keys: np.ndarray) -> Tensor:
     """Images (N, C, H, W) in [0, 1] and Gaussian noise of standard deviation ``std`` (N, 1, 1, 1), by ``keys`` (N,)."""
@@ -53,8 +51,8 @@ class Augmentation:
     bend: float = 0.0  # shifted by a smooth random field, whose standard deviation is this share of the side
     contrast: float = 0.0  # times 1 - contrast … 1 + contrast
     brightness: float = 0.0  # plus -brightness … +brightness
-    curve: float = 0.0  # times 1 - curve … 1 + curve, then to a power that brings MIDDLE back: black stays black
-    noise: float = 0.0  # every second image gets Gaussian noise, of a standard deviation of up to this
+    gamma: tuple[float, float] = (1.0, 1.0)  # to a power between these: the more contrast, the higher the power
+    noise: float = 0.0  # Gaussian noise in the half with less contrast, of a standard deviation of up to this
 
     def __call__(
         self, images: Tensor, targets: Tensor, seed: int, epoch: int, samples: np.ndarray
@@ -64,7 +62,7 @@ class Augmentation:
         Targets (N, H, W), the class of each pixel, move with the image: they are picked, never averaged, and what comes
         in from outside is class 0. Targets (N,) stay: what may vary does not change what an image shows.
         """
-        place, look = uniform(seed, epoch, samples, 9, PLACE), uniform(seed, epoch, samples, 5, LOOK)
+        place, look = uniform(seed, epoch, samples, 9, PLACE), uniform(seed, epoch, samples, 4, LOOK)
         where = self.origins(place, look[:, 0], images.shape[-2:]) if self.warps else None
         if self.bend:
             noise = uniform(seed, epoch, samples, 2 * KNOTS**2, FIELD).view(-1, 2, KNOTS, KNOTS)
@@ -102,15 +100,15 @@ class Augmentation:
 
     def looking(self, images: Tensor, look: Tensor, keys: np.ndarray) -> Tensor:
         """Images (N, C, H, W) in [0, 1], seen in another light and by another camera or scanner."""
-        _, contrast, brightness, curve, noise = look[..., None, None, None].unbind(1)  # each to multiply images with
-        if self.curve:
-            factor = 1 + self.curve * either_way(curve)
-            images = (factor * images).clamp_(0, 1).pow_(math.log(MIDDLE) / (factor * MIDDLE).log())
+        _, contrast, brightness, noise = look[..., None, None, None].unbind(1)  # each to multiply images with
         if self.contrast or self.brightness:
             factor, shift = 1 + self.contrast * either_way(contrast), self.brightness * either_way(brightness)
             images = torch.addcmul(shift, images, factor).clamp_(0, 1)
+        if self.gamma != (1, 1):  # drawn with the contrast, so that black stays black and the middle about where it is
+            low, high = self.gamma
+            images = images.pow(low + contrast * (high - low))
         if self.noise:
-            images = noisy(images, self.noise * either_way(noise).clamp(min=0), keys)
+            images = noisy(images, self.noise * noise * (contrast < 0.5), keys)
         return images
 
 
@@ -119,15 +117,16 @@ POLICIES = {
     "none": Augmentation(),
     "flip_rotate": Augmentation(flip=True, degrees=15),  # the AIoT report
     "affine": Augmentation(degrees=30, translate=0.1, scale=(0.8, 1.2)),  # the TAICA report
-    # Ours for CT: left stays left; contrast and noise of another scanner, dose or contrast medium.
+    # Ours for CT: left stays left; grey values as of another scanner, dose or contrast medium.
     "elastic": Augmentation(
         degrees=10,
         translate=0.08,
         scale=(0.85, 1.15),
         stretch=True,
         bend=0.007,
-        curve=0.5,
+        contrast=0.5,
         brightness=0.03,
+        gamma=(0.6, 1.6),
         noise=0.06,
     ),
     # Ours for photos.
