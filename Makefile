@@ -1,4 +1,5 @@
-# make lab and make test do everything on a fresh machine; they need Python 3.11 or newer and make, nothing else.
+# make lab and make test do everything on a fresh machine; they need Python 3.11 or newer (with venv: Debian has it in
+# python3-venv), make and, the first time, a network.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -36,7 +37,7 @@ clean:  ## delete .venv and caches; runs/ and data/ are kept
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "labkit needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": make $(MAKECMDGOALS) PYTHON=python3.12")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/pip || { rm -rf .venv; $(PYTHON) -m venv .venv; }  # one that was broken off has no pip
 	@echo "Installing into .venv (PyTorch is large: a few minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard,draw,dev,browser]'
 	@touch $@

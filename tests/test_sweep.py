@@ -12,6 +12,7 @@ import pytest
 from commands import labkit, options, run, wait_for
 
 from labkit.results.manifest import read_manifest
+from labkit.running import hardware, sweep
 
 SMALL = {"source": "sample", "limit": 120, "batch_size": 2, "blocks": 2, "epochs": 1}
 SMALL |= {"optimiser": "adamw", "weight_decay": 1}  # with these a learning rate of 10 multiplies weights by -9 a step
@@ -165,3 +166,13 @@ def test_a_wrong_sweep_is_one_sentence_and_exit_code_2(tmp_path: Path, words: li
     assert sentence in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_where_memory_is_short_fewer_runs_go_at_a_time_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(hardware, "memory", lambda: (8 * hardware.GIB, 3 * hardware.GIB, False))
+    assert sweep.jobs_that_fit(1) == 1
+    assert capsys.readouterr().err == ""
+    assert sweep.jobs_that_fit(4) == 1
+    assert capsys.readouterr().err == "1 run at a time, not 4: free memory has no room for more (2 GiB each).\n"

@@ -14,7 +14,7 @@ from labkit.errors import LabError
 from labkit.files import write_atomic
 from labkit.results.finished import FinishedRun, open_run
 from labkit.results.locks import InUse, is_live
-from labkit.results.words import name_of, score
+from labkit.results.words import many, name_of, score
 from labkit.running import hardware
 from labkit.running.execute import Started, stop
 from labkit.running.grid import Planned
@@ -70,8 +70,12 @@ def threads_each(jobs: int) -> int:
 
 
 def jobs_that_fit(jobs: int) -> int:
-    """How many runs the free memory has room for, one at least and ``jobs`` at most."""
-    return max(1, min(jobs, int(hardware.memory()[1] // hardware.MEMORY)))
+    """How many runs the free memory has room for, one at least and ``jobs`` at most; says so if that is fewer."""
+    fitting = max(1, min(jobs, int(hardware.memory()[1] // hardware.MEMORY)))
+    if fitting < jobs:
+        said = f"{many(fitting, 'run')} at a time, not {jobs}: free memory has no room for more"
+        print(f"{said} ({hardware.MEMORY // hardware.GIB} GiB each).", file=sys.stderr)
+    return fitting
 
 
 def carry_out(runs: Sequence[Planned], jobs: int, fresh: bool = False) -> list[Row]:
