@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.data.geometry import KNOTS, cropped, erased, origins, sampled, smooth_field
+from labkit.data.geometry import KNOTS, bent, cropped, erased, origins, sampled, smooth_field
 from labkit.draws import mix, uniform
 
 # Where each use begins in the sequence of random numbers that belongs to an image and an epoch.
@@ -48,7 +48,7 @@ class Augmentation:
     crop: int = 0  # moved by up to so many whole pixels each way, the edge mirrored
     erase: int = 0  # side of a square that is covered, somewhere in the image
     stretch: bool = False  # width and height are scaled apart from each other, as bodies differ
-    bend: float = 0.0  # shifted by a smooth random field, whose standard deviation is this share of the side
+    bend: float = 0.0  # then shifted by a smooth random field, whose standard deviation is this share of the side
     contrast: float = 0.0  # times 1 - contrast … 1 + contrast
     brightness: float = 0.0  # plus -brightness … +brightness
     gamma: tuple[float, float] = (1.0, 1.0)  # to a power between these: the more contrast, the higher the power
@@ -63,35 +63,32 @@ class Augmentation:
         in from outside is class 0. Targets (N,) stay: what may vary does not change what an image shows.
         """
         place, look = uniform(seed, epoch, samples, 9, PLACE), uniform(seed, epoch, samples, 4, LOOK)
-        where = self.origins(place, look[:, 0], images.shape[-2:]) if self.warps else None
+        steps = []
+        if self.degrees or self.translate or self.scale != (1, 1):
+            steps.append(self.origins(place, look[:, 0], images.shape[-2:]))
         if self.bend:
             noise = uniform(seed, epoch, samples, 2 * KNOTS**2, FIELD).view(-1, 2, KNOTS, KNOTS)
-            where += 2 * self.bend * smooth_field(either_way(noise), images.shape[-2:])
+            steps.append(bent(self.bend * smooth_field(either_way(noise), images.shape[-2:])))
         if targets.ndim == 3:
-            targets = self.moved(targets[:, None].float(), place, where, "nearest")[:, 0].to(targets.dtype)
-        images = self.looking(self.moved(images, place, where, "bilinear"), look, mix(seed, epoch, samples))
+            targets = self.moved(targets[:, None].float(), place, steps, "nearest")[:, 0].to(targets.dtype)
+        images = self.looking(self.moved(images, place, steps, "bilinear"), look, mix(seed, epoch, samples))
         if self.erase:
             height, width = images.shape[-2:]
             images = erased(images, (place[:, 7] * width).long(), (place[:, 8] * height).long(), self.erase)
         return images, targets
 
-    @property
-    def warps(self) -> bool:
-        """Whether pixels come to lie between the places where pixels were."""
-        return bool(self.degrees or self.translate or self.scale != (1, 1) or self.bend)
-
     def origins(self, place: Tensor, stretch: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Where each pixel comes from, before anything bends: (N, H, W, 2)."""
+        """Where each pixel comes from when all images are rotated, shifted and scaled by their draws: (N, H, W, 2)."""
         rotation, right, down = either_way(place[:, 1:4]).unbind(1)
         wider = between(place[:, 4], self.scale)
         higher = between(stretch, self.scale) if self.stretch else wider
         return origins(shape, rotation * self.degrees, right * self.translate, down * self.translate, wider, higher)
 
-    def moved(self, pixels: Tensor, place: Tensor, where: Tensor | None, mode: str) -> Tensor:
-        """Images or masks (N, C, H, W), each flipped, brought from ``where`` it was, and cropped, by its draws."""
+    def moved(self, pixels: Tensor, place: Tensor, steps: list[Tensor], mode: str) -> Tensor:
+        """Images or masks (N, C, H, W), each flipped, taken from where each of the ``steps`` says, and cropped."""
         if self.flip:
             pixels = torch.where((place[:, 0] < 0.5)[:, None, None, None], pixels.flip(-1), pixels)
-        if where is not None:
+        for where in steps:
             pixels = sampled(pixels, where, mode)
         if self.crop:
             right, down = (place[:, 5:7] * (2 * self.crop + 1)).long().unbind(1)
@@ -121,9 +118,9 @@ POLICIES = {
     "elastic": Augmentation(
         degrees=10,
         translate=0.08,
-        scale=(0.85, 1.15),
+        scale=(0.86, 1.16),
         stretch=True,
-        bend=0.007,
+        bend=0.0078,
         contrast=0.5,
         brightness=0.03,
         gamma=(0.6, 1.6),

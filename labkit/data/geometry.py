@@ -20,12 +20,23 @@ def origins(
     """
     angle, ratio = torch.deg2rad(degrees), shape[0] / shape[1]
     cos, sin = torch.cos(angle), torch.sin(angle)
-    y, x = ((2 * torch.arange(side) + 1) / side - 1 for side in shape)  # of the pixels' centres
+    y, x = map(centres, shape)
     x, y = ((place - 2 * shift[:, None])[..., None] for place, shift in ((x, right), (y, down)))  # (N, W, 1), (N, H, 1)
     # The inverse map: rotated back, then scaled back. A sum of what x gives and what y gives is all that it is.
     of_x = x * torch.stack([cos / wider, sin / ratio / higher], dim=1)[:, None]  # (N, W, 2)
     of_y = y * torch.stack([-sin * ratio / wider, cos / higher], dim=1)[:, None]  # (N, H, 2)
     return of_x[:, None] + of_y[:, :, None]
+
+
+def centres(side: int) -> Tensor:
+    """The centres of ``side`` pixels in a row, (side,), in half sides from the middle: between -1 and 1."""
+    return (2 * torch.arange(side) + 1) / side - 1
+
+
+def bent(shifts: Tensor) -> Tensor:
+    """As ``origins``, of a picture that ``shifts`` (N, H, W, 2), x before y and in shares of the side, have bent."""
+    y, x = torch.meshgrid(*map(centres, shifts.shape[1:3]), indexing="ij")
+    return torch.stack([x, y], dim=-1) + 2 * shifts
 
 
 def smooth_field(noise: Tensor, shape: tuple[int, int]) -> Tensor:
