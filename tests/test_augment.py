@@ -152,7 +152,7 @@ def test_a_draw_depends_on_seed_epoch_and_image_alone(policy: str) -> None:
         assert not torch.equal(augment(images, masks, seed, epoch, np.array([7, 8, 9, 10]))[0], whole)
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (192, 128)])
+@pytest.mark.parametrize("shape", [(32, 32), (48, 32)])
 def test_a_random_field_is_as_strong_as_stated_at_every_pixel(shape: tuple[int, int]) -> None:
     field = smooth_field(2 * torch.rand(4000, 2, KNOTS, KNOTS, generator=torch.Generator().manual_seed(0)) - 1, shape)
     assert field.shape == (4000, *shape, 2)

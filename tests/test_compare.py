@@ -181,7 +181,7 @@ def test_with_three_seeds_in_common_an_effect_is_as_sure_as_seeds_allow(root: Pa
     assert (row["difference"], row["over"]) == (pytest.approx(0.01), "3 seeds")
     assert (row["low"], row["high"]) == pytest.approx(stats.t.interval(0.95, 2, np.mean(gains), stats.sem(gains)))
     said = run_words.effects(effects)
-    assert "0 moved" in said
+    assert "none moved" in said
     assert "test images" not in said
 
 

@@ -1,7 +1,10 @@
 """Finding, checking, making and fetching data: what is whole is read, what is not is named."""
 
+import errno
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,12 +13,13 @@ import torch
 from conftest import gzipped, params_of, write_idx
 from torchvision.datasets import MNIST
 
-from labkit.data import mnist
+from labkit.data import finders, mnist
 from labkit.data.loading import split_off_validation
 from labkit.data.samples import handwritten_digits
 from labkit.data.sources import fingerprint_of, registry
 from labkit.errors import DataError
 from labkit.files import checksum, sha256
+from labkit.labs import common
 from labkit.labs import mnist_resnet18 as lab
 
 RAW = Path("MNIST/raw")
@@ -222,3 +226,21 @@ def test_a_limited_test_set_is_the_same_for_every_seed(tmp_path: Path) -> None:
         parts.append(lab.load_data(params, lab.find_data(params)))
     assert parts[0].test.samples.tolist() == parts[1].test.samples.tolist()
     assert parts[0].train.samples.tolist() != parts[1].train.samples.tolist()
+
+
+def test_a_folder_that_nobody_may_look_into_is_named_and_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+
+    sentence = re.escape(f"{tmp_path} cannot be used (Permission denied): see to it that it can be read")
+    with pytest.raises(DataError, match=sentence):
+        common.find_data(SimpleNamespace(find_data=refuse), None)
+    monkeypatch.setitem(finders.FIND, "mnist", refuse)
+    with pytest.raises(DataError, match=sentence):
+        finders.official("mnist", str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(finders.os, "stat", refuse)
+        with pytest.raises(DataError, match=sentence):
+            finders.is_there("mnist", tmp_path)

@@ -16,6 +16,7 @@ from labkit.draws import mix, uniform
 
 # Where each use begins in the sequence of random numbers that belongs to an image and an epoch.
 PLACE, DIGIT, LOOK, FIELD = 0, 9, 16, 32
+NOISE = FIELD + 2 * KNOTS**2
 
 
 def noisy(images: Tensor, std: Tensor, keys: np.ndarray) -> Tensor:
@@ -71,7 +72,7 @@ class Augmentation:
             steps.append(bent(self.bend * smooth_field(either_way(noise), images.shape[-2:])))
         if targets.ndim == 3:
             targets = self.moved(targets[:, None].float(), place, steps, "nearest")[:, 0].to(targets.dtype)
-        images = self.looking(self.moved(images, place, steps, "bilinear"), look, mix(seed, epoch, samples))
+        images = self.looking(self.moved(images, place, steps, "bilinear"), look, mix(seed, epoch, samples, NOISE))
         if self.erase:
             height, width = images.shape[-2:]
             images = erased(images, (place[:, 7] * width).long(), (place[:, 8] * height).long(), self.erase)
@@ -101,7 +102,7 @@ class Augmentation:
         if self.contrast or self.brightness:
             factor, shift = 1 + self.contrast * either_way(contrast), self.brightness * either_way(brightness)
             images = torch.addcmul(shift, images, factor).clamp_(0, 1)
-        if self.gamma != (1, 1):  # drawn with the contrast, so that black stays black and the middle about where it is
+        if self.gamma != (1, 1):  # drawn with the contrast, so that a middle grey stays about where it is
             low, high = self.gamma
             images = images.pow(low + contrast * (high - low))
         if self.noise:

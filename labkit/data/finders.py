@@ -1,12 +1,13 @@
 """The data sets of the workbook by name: how each is found, and whether anything of it lies under a data root."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from labkit.data import cifar10, liver, mnist, pets
 from labkit.data.sources import Source
-from labkit.errors import DataError
+from labkit.errors import DataError, LabError
 from labkit.paths import data_root, data_root_is_named
 
 FIND = {"mnist": mnist.find, "liver": liver.find, "cifar10": cifar10.find, "pets": pets.find}
@@ -21,7 +22,15 @@ PLACES = {  # under the data root; any of them is enough for a lab to leave its 
 def is_there(name: str, root: Path) -> bool:
     """Whether anything of the data set ``name`` lies under ``root``, whole or not; DataError if nobody may look."""
     with refusals_as_sentences():
-        return any((root / place).exists() for place in PLACES[name])
+        return any(_is_something(root / place) for place in PLACES[name])
+
+
+def _is_something(path: Path) -> bool:
+    try:
+        os.stat(path)  # Path.exists calls what nobody may look at not there, from Python 3.14 on
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def official(name: str, root: str) -> Source:
@@ -35,6 +44,8 @@ def refusals_as_sentences() -> Iterator[None]:
     """Turn the system's refusal to read a file or folder into a DataError."""
     try:
         yield
+    except LabError:
+        raise
     except OSError as error:
         raise DataError(
             f"{error.filename or 'The data folder'} cannot be used ({error.strerror}): see to it that it can be read, "

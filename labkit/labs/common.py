@@ -14,6 +14,7 @@ import torch
 import yaml
 from torch import nn
 
+from labkit.data.finders import refusals_as_sentences
 from labkit.data.loading import Batches
 from labkit.data.sources import Source
 from labkit.errors import RequestError
@@ -170,9 +171,15 @@ def training_machine(params: TrainingParameters) -> dict[str, str]:
     }
 
 
+def find_data(lab: ModuleType, params: Parameters) -> Source:
+    """The data of a lab, found and checked; DataError says what is wrong with them, or that nobody may read them."""
+    with refusals_as_sentences():
+        return lab.find_data(params)
+
+
 def open_run(lab: ModuleType, params: Parameters) -> tuple[Run, Source]:
     """Find the data, claim the run folder, and tell the reader of the notebook what it stands on."""
-    source = lab.find_data(params)
+    source = find_data(lab, params)
     run = Run(
         run_folder(lab, params, source),
         request_facts(lab, params, source),

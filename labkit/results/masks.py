@@ -101,16 +101,17 @@ def plot_overlays(table: pd.DataFrame, *, title: str) -> Figure:
     return figure
 
 
-def plot_volumes(slices: pd.DataFrame, *, limit: float) -> Figure:
+def plot_volumes(slices: pd.DataFrame, *, limit: float | None) -> Figure:
     """Where patients begin: columns ``slice``, ``change`` (to the slice before), ``group``, ``share`` (liver, 0…1).
 
-    Above, the change that cut the volumes, with the ``limit``; below, how much of each slice is liver.
+    Above, the change, with the ``limit`` that cut the volumes if any did; below, how much of each slice is liver.
     """
     figure, (above, below) = plt.subplots(2, 1, figsize=figure_size(8, 4.4), sharex=True)
     above.vlines(slices["slice"], 0, slices["change"], color=BLUE, lw=1.2)
-    above.axhline(limit, color=ORANGE, ls="--", label=f"limit: {limit:.1f}")
     above.set(ylabel="change (grey values)", title="Change to the slice before")
-    above.legend(loc="upper right")
+    if limit is not None:
+        above.axhline(limit, color=ORANGE, ls="--", label=f"limit: {limit:.1f}")
+        above.legend(loc="upper right")
     for (name, part), look in zip(slices.groupby("group", sort=False), LINES * 20, strict=False):
         below.plot(part["slice"], 100 * part["share"], color=look["color"], ls=look["ls"], label=name)
     below.set(xlabel="slice number in train", ylabel="liver (% of the pixels)")

@@ -43,7 +43,7 @@ def cost(table: pd.DataFrame) -> str:
     if not len(counted):  # runs of another version
         return time
     small, big = counted.iloc[0], counted.iloc[-1]
-    if small["parameters"] == big["parameters"]:
+    if small["parameters"] == big["parameters"] and len(counted) == len(table):
         return f"Every network here has {small['parameters']:,.0f} parameters. {time}"
     return (
         f"The networks have {small['parameters']:,.0f} ({small['network']}) to {big['parameters']:,.0f} parameters "
@@ -134,10 +134,12 @@ def effects(table: pd.DataFrame) -> str:
     best = table.loc[table["difference"].abs().idxmax()]
     span = f"95 % interval {points(best['low'])} to {points(best['high'])}, over {best['over']}"
     images = table["over"].str.endswith("images").sum()
+    clearly = f"{len(clear)} moved the test score clearly, with an interval that leaves out 0"
+    if not len(clear):
+        clearly = "none moved the test score clearly: each interval contains 0"
     text = (
-        f"Of {many(len(table), 'change')}, {len(clear)} moved the test score clearly: the interval leaves out 0. The "
-        f"largest difference is {best['change']} against {best['against']}: {points(best['difference'])} points "
-        f"({span})."
+        f"Of {many(len(table), 'change')}, {clearly}. The largest difference is {best['change']} against "
+        f"{best['against']}: {points(best['difference'])} points ({span})."
     )
     if not images:
         return text
@@ -151,10 +153,10 @@ def imbalance(table: pd.DataFrame) -> str:
     """The table of ``run_tables.imbalance``: what a network gets that finds nothing."""
     row = table.loc[table["foreground"].idxmin()]
     gain = row["pixel accuracy"] - row["nothing found"]
-    side = "above" if gain > 0 else "below"
+    apart = f"{abs(100 * gain):.1f} points {'above' if gain > 0 else 'below'}"
     verdict = (
-        f"So pixel accuracy puts the trained one {abs(100 * gain):.1f} points {side} one that finds nothing; only "
-        f"Dice, which leaves the background out, shows how much was found."
+        f"So pixel accuracy puts the trained one {'level with' if apart.startswith('0.0 ') else apart} one that finds "
+        f"nothing; only Dice, which leaves the background out, shows how much was found."
     )
     return (
         f"In lab {row['lab']} {percent(row['foreground'])} of the test pixels are foreground. A network that finds "

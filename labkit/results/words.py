@@ -37,7 +37,7 @@ def heading_of(column: str) -> str:
 
 def signed(value: float, digits: int = 2) -> str:
     """A difference with its sign: +1.25, −0.10."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0.0: no −0.00
 
 
 def score(metric: str, value: float) -> str:

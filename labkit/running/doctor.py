@@ -127,7 +127,8 @@ def check_asked(name: str, steps: Steps, check: Callable[[Any], Iterable[Finding
     if "facts" in step:
         yield from check(step["facts"])
     elif "error" in step and not broken:
-        yield Finding("wrong", f"{name} cannot be checked ({brief(step['error'])})", AGAIN)
+        remedy = "run 'labkit data check'" if name == "data sets" else AGAIN
+        yield Finding("wrong", f"{name} cannot be checked ({brief(step['error'])})", remedy)
 
 
 def check_openmp(kinds: list[str]) -> Iterator[Finding]:
@@ -187,7 +188,9 @@ def check_data_sets(facts: dict[str, Any]) -> Iterator[Finding]:
     """Data that are there but cannot be used: no lab falls back on its sample then."""
     for name, fact in facts.items():
         if fact["error"] and fact["there"]:
-            yield Finding("wrong", f"{name} is damaged ({brief(fact['error'], 400)})", "'labkit data check' lists all")
+            yield Finding(
+                "wrong", f"{name} cannot be used ({brief(fact['error'], 400)})", "'labkit data check' lists all"
+            )
 
 
 def examine(root: str, out: str) -> tuple[list[Finding], Steps]:
@@ -235,5 +238,5 @@ def used(root: str, out: str, steps: Steps) -> Iterator[str]:
     yield f"data       {data_root(root)}"
     for name, fact in steps.get("data sets", {}).get("facts", {}).items():
         sample = "not there: its sample will be used"
-        yield f"  {name:8} {'damaged' if fact['there'] and fact['error'] else fact.get('name', sample)}"
+        yield f"  {name:8} {'cannot be used' if fact['there'] and fact['error'] else fact.get('name', sample)}"
     yield f"runs       {runs_root(out)}"

@@ -39,10 +39,7 @@ def make_request(
     notebook = find_notebook(name)
     lab, defaults = lab_of(notebook.stem), notebook_defaults(notebook)
     params = make_parameters(notebook, experiment, overrides, data, out, anyway)
-    try:
-        source = lab.find_data(params)
-    except OSError as error:
-        raise RequestError(f"{error.filename or 'The data folder'} cannot be used ({error.strerror}).") from error
+    source = common.find_data(lab, params)
     given = {key: value for key, value in params.model_dump().items() if value != defaults.get(key)}
     return Request(notebook, lab, params, given, source, common.run_folder(lab, params, source, out))
 

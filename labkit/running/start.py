@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.finders import is_there, official
-from labkit.data.sources import Source, registry
+from labkit.data.sources import registry
 from labkit.errors import LabError
 from labkit.labs import lab_of, pair_scoring, run_tables, scoring
-from labkit.labs.common import notebook_defaults
+from labkit.labs.common import find_data, notebook_defaults
 from labkit.labs.parameters import Checked, text, whole
 from labkit.paths import data_root, runs_root
 from labkit.results import figures, mask_words, masks, notebook, pairs, picture_tables, plots, run_plots, run_words
@@ -93,7 +93,7 @@ def _drawn(number: str, params: Parameters) -> tuple[figures.Plot, pd.DataFrame,
     lab = lab_of(path.stem)
     values = notebook_defaults(path) | {"data_root": params.data_root}
     lab_params = lab.Parameters.checked(values)
-    source: Source = lab.find_data(lab_params)
+    source = find_data(lab, lab_params)
     data = lab.load_data(lab_params, source)
     return *DRAW[number](data, params, lab_params), figures.mark_of({"data": source.facts()})
 

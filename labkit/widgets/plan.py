@@ -94,7 +94,7 @@ def augmentation(params: TrainingParameters, lab: ModuleType, split: Split) -> E
 
 
 def range_controls() -> dict[str, ValueWidget]:
-    """A control for each parameter of ``data.augment.Augmentation``, by its name in the parameters cell."""
+    """A control for each range of augmentation that a parameters cell may have, by its name there."""
     return {
         "rotate": FloatSlider(min=0, max=180, step=1, description="rotate (degrees)", **WIDE),
         "shift": FloatSlider(min=0, max=0.5, step=0.01, description="shift (of the side)", **WIDE),
