@@ -39,7 +39,7 @@ def test_there_is_a_picture_of_each_lab_whose_data_can_be_read(outputs: list[dic
 def test_damaged_data_are_one_sentence_where_the_picture_would_be(outputs: list[dict]) -> None:
     said = ["".join(output["data"].get("text/markdown", "")) for output in outputs]
     assert sum(text.startswith("> ") and "train-images-idx3-ubyte" in text for text in said) == 1
-    assert any("- **wrong**: mnist is damaged" in text for text in said)
+    assert any("- **wrong**: mnist cannot be used" in text for text in said)
 
 
 def test_the_first_notebook_is_no_lab_and_labkit_run_says_so() -> None:
