@@ -17,6 +17,7 @@ from labkit.paths import runs_root
 from labkit.results.claims import unchanged
 from labkit.results.finished import READERS, FinishedRun, find_runs
 from labkit.results.tables import reported
+from labkit.results.words import many
 
 NOTEBOOK = "06_analysis"
 METRIC = "claims_tried"
@@ -103,7 +104,7 @@ def find_data(params: Parameters) -> Runs:
     files = {name: sha256(path) for name, path in paths.items() if path.exists()}  # a rival shares its run's manifest
     labs = len({run.manifest.notebook for run in runs})
     return Runs(
-        name=f"{len(runs)} trained networks of {labs} lab{'s' * (labs > 1)}",
+        name=f"{len(runs)} trained networks of {many(labs, 'lab')}",
         kind=kinds.pop() if len(kinds) == 1 else "mixed",
         verified=not any(run.manifest.data.obstacle for run in runs),
         root=runs_root(params.runs_root),

@@ -21,6 +21,7 @@ from labkit.results.claims import claims_table
 from labkit.results.facts import WHERE
 from labkit.results.figures import FORMATS, Drawing, Plot, mark_of_runs
 from labkit.results.finished import FinishedRun, hardware
+from labkit.results.words import many
 from labkit.running.request import find_notebook
 
 Runs = Sequence[FinishedRun]
@@ -190,7 +191,7 @@ def problems(runs: Runs, left_out: pd.DataFrame) -> str:
     for run in (run for run in runs if not run.is_rival):
         name, manifest = md.code(run.name), run.manifest
         if again := sum(bool(session.get("went_on", True)) for session in manifest.sessions[1:]):
-            found.append(f"{name} was interrupted and went on from its checkpoint {again} time{'s' * (again > 1)}.")
+            found.append(f"{name} was interrupted and went on from its checkpoint {many(again, 'time')}.")
         asked = manifest.parameters.get("epochs")
         if isinstance(asked, int) and len(run.history) < asked:
             found.append(f"{name} was stopped early, after {len(run.history)} of {asked} epochs, by its own rule.")

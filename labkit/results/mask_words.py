@@ -143,8 +143,9 @@ def convergence(histories: Mapping[str, pd.DataFrame]) -> str:
     for name, table in histories.items():
         place = int((table["val_dice"] >= level).to_numpy().argmax())
         seconds = table["seconds"].cumsum().iloc[place]
-        epochs = f"{place + 1} epoch{'s' * (place > 0)}"
-        lines.append(f"{name} after {epochs} and {seconds:.0f} s (best {table['val_dice'].max():.3f})")
+        lines.append(
+            f"{name} after {many(place + 1, 'epoch')} and {seconds:.0f} s (best {table['val_dice'].max():.3f})"
+        )
     return f"A validation Dice of {level:.3f} is reached by " + " and by ".join(lines) + "."
 
 

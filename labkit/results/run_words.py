@@ -153,10 +153,10 @@ def imbalance(table: pd.DataFrame) -> str:
     """The table of ``run_tables.imbalance``: what a network gets that finds nothing."""
     row = table.loc[table["foreground"].idxmin()]
     gain = row["pixel accuracy"] - row["nothing found"]
-    apart = f"{abs(100 * gain):.1f} points {'above' if gain > 0 else 'below'}"
+    apart = f"{abs(100 * gain):.1f} points {'above' if gain > 0 else 'below'}" if round(100 * gain, 1) else "level with"
     verdict = (
-        f"So pixel accuracy puts the trained one {'level with' if apart.startswith('0.0 ') else apart} one that finds "
-        f"nothing; only Dice, which leaves the background out, shows how much was found."
+        f"So pixel accuracy puts the trained one {apart} one that finds nothing; only Dice, which leaves the "
+        f"background out, shows how much was found."
     )
     return (
         f"In lab {row['lab']} {percent(row['foreground'])} of the test pixels are foreground. A network that finds "
