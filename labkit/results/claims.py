@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from labkit.paths import PACKAGE
 from labkit.results.compare import one_a_seed
 from labkit.results.finished import NOT_LEARNED, FinishedRun, hardware
 from labkit.results.tables import verdict
 from labkit.results.words import name_of
+from labkit.training.metrics import student_t
 
 NOT_RUN = {"ours": np.nan, "sd": np.nan, "n": 0, "difference": np.nan, "verdict": "not run", "hardware": ""}
 
@@ -110,7 +110,7 @@ def interval(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     values = np.array([score["value"] for score in scores])
     n = len(values)
     if n >= 3:
-        half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) * np.sqrt(1 + 1 / n)
+        half = student_t(n) * values.std(ddof=1) * np.sqrt(1 + 1 / n)
         return {"low": values.mean() - half, "high": values.mean() + half}
     if all("low" in score for score in scores):
         return {"low": min(score["low"] for score in scores), "high": max(score["high"] for score in scores)}

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from labkit.errors import RequestError
 from labkit.results.finished import FinishedRun, hardware
 from labkit.results.run_words import some
 from labkit.results.words import name_of
-from labkit.training.metrics import bootstrap
+from labkit.training.metrics import bootstrap, student_t
 
 TARGETS = ("dataset", "target", "num_classes")  # parameters that change what a test score is about
 PAIRS = ("digit_size", "place", "ink", "image_size")  # and those that make other test images of the same photos
@@ -145,7 +144,7 @@ def student(values: np.ndarray) -> tuple[float, float]:
     """Student's 95 % interval of a mean; missing for fewer than three values, of which two say next to nothing."""
     if len(values) < 3:
         return np.nan, np.nan
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = student_t(len(values)) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 

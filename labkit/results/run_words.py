@@ -1,9 +1,9 @@
 """What tables and figures of many runs say, in sentences made from their numbers."""
 
 import pandas as pd
-from scipy import stats
 
 from labkit.results.words import many, name_of, percent, score, signed
+from labkit.training.metrics import student_t
 
 FEW = 3  # seeds below which nothing is said about seeds
 
@@ -113,7 +113,7 @@ def seeds(groups: pd.DataFrame) -> str:
             f"of another seed: `labkit run 02 -p seed 1`, then 2, is the cheapest way to change that."
         )
     widest = repeated.loc[repeated["sd"].idxmax()]
-    student = stats.t.ppf(0.975, widest["n"] - 1)
+    student = student_t(widest["n"])
     apart = student * 2**0.5 * widest["sd"]
     return (
         f"Recipes with {FEW} seeds or more: {len(repeated)}. Seeds move {widest['label']} most: a standard deviation "

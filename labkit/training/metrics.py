@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.special import stdtrit  # scipy.stats has the same, and takes seconds to import
 from torch import Tensor
 
 from labkit.training.losses import margin
@@ -36,6 +37,14 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     centre = (p + zz / (2 * n)) / (1 + zz / n)
     half = Z95 * math.sqrt(p * (1 - p) / n + zz / (4 * n * n)) / (1 + zz / n)
     return (centre - half if right > 0 else 0.0), (centre + half if right < n else 1.0)
+
+
+def student_t(n: int) -> float:
+    """The 97.5 % point of Student's t for n values (Student 1908, https://doi.org/10.2307/2331554).
+
+    The mean of n normal values lies within ± this many standard errors of the truth 95 % of the time.
+    """
+    return float(stdtrit(n - 1, 0.975))
 
 
 FEW_IMAGES = 6  # below which a bootstrap knows too few values to say anything
