@@ -11,6 +11,7 @@ import json
 import os
 import runpy
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -27,6 +28,8 @@ def main() -> None:
     """Run papermill on the run folder, which is the working directory, and watch over the starter."""
     watch = Watch(Path.cwd(), os.environ[TOKEN])
     watch.start()
+    # jsonschema imports it if it is there, which takes seconds, to check web addresses in schemas; notebooks have none.
+    sys.modules["rfc3987_syntax"] = None
     try:
         runpy.run_module("papermill", run_name="__main__", alter_sys=True)
     finally:
