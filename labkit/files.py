@@ -6,7 +6,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ UNFINISHED = ".unfinished"  # how names end under which files are written
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, before: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """A name to write to; what lies there at the end becomes ``path``, so nobody ever sees half of it.
 
+    ``before`` is called when the new file is safe on the disk and about to take its place.
     StorageError where there is no room or no permission; ``path`` is then as it was before.
     """
     path, name = Path(path), ""
@@ -30,6 +31,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         with open(name, "rb") as file:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
+        before()
         os.replace(name, path)
     except BaseException as error:
         with contextlib.suppress(OSError):

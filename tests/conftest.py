@@ -8,8 +8,10 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.pop("LABKIT_DATA", None)
@@ -132,6 +134,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
     places = {name: place for place, name in enumerate(longest)}
     items.sort(key=lambda item: places.get(item.path.stem, len(longest)))
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that every user may look into, which those of pytest are not."""
+    folder = Path(tempfile.mkdtemp(prefix="labkit-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """The rights of a user who owns nothing, for as long as the block lasts; to take them takes root."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def parted(svg: bytes) -> tuple[str, np.ndarray]:

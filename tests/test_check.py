@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import Result
 from commands import invoke
-from conftest import NOTEBOOK, TINY
+from conftest import NOTEBOOK, TINY, as_nobody
 from fuzzing import inputs, survives
 from hypothesis import given
 from hypothesis import strategies as st
@@ -241,3 +241,55 @@ def test_a_notebook_that_does_not_run_again_is_a_problem_in_a_sentence(tmp_path:
     assert said.exit_code == 1
     assert "has no cell tagged 'parameters'" in said.output
     assert "6 of 6 done" in said.output  # what it says of itself is shown all the same
+
+
+def test_a_folder_that_may_not_be_read_is_a_row_and_not_passed_over(open_folder: Path) -> None:
+    save(open_folder / "alice", workbook())
+    save(open_folder / "bob", good()).parent.chmod(0o700)
+    with as_nobody():
+        found = [checking.check(path, name, rerun=False) for path, name in checking.notebooks_in([open_folder])]
+    alice, bob = found
+    assert (alice.problem, len(alice.rows)) == ("", len(LAB))
+    assert bob.problem == f"{open_folder / 'bob'} may not be read: ask for the right to, or leave it out."
+    assert checking.table(found)["student"].iloc[-1] == "bob"
+
+
+def test_of_several_folders_each_row_says_whose_it_is(tmp_path: Path) -> None:
+    folders = [save(tmp_path / "in" / name, workbook()).parent for name in ("alice", "bob")]
+    found = checking.notebooks_in(folders)
+    assert [name for _, name in found] == [f"{name}/{NOTEBOOK.name}" for name in ("alice", "bob")]
+
+
+@pytest.mark.parametrize("mark", ["", " (1)", "-Copy2"])
+def test_the_mark_of_a_copy_is_no_part_of_a_name(mark: str) -> None:
+    for name, student in {
+        f"alice/01_mnist_resnet18{mark}.ipynb": "alice",
+        f"01_mnist_resnet18_bo{mark}.ipynb": "bo",
+    }.items():
+        assert checking.student_of(checking.Checked(Path(name), name)) == student
+
+
+def test_a_table_that_cannot_be_written_is_said_before_anything_is_looked_at(tmp_path: Path) -> None:
+    path = save(tmp_path, good())
+    for place, fault in {tmp_path: "it is a folder", Path("/proc/nowhere/all.csv"): "No such file"}.items():
+        said = check(path, "--csv", place)
+        assert said.exit_code == 2
+        assert said.output.startswith(f"labkit: {place} cannot be written ({fault}")
+        assert len(said.output.splitlines()) == 1
+
+
+def test_a_notebook_that_interrupts_itself_does_not_end_the_check_of_the_others(tmp_path: Path) -> None:
+    """It looks like Ctrl-C, but nobody has pressed that."""
+    notebook = good()
+    place = next(i for i, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code")
+    stop = {"cell_type": "code", "source": "raise KeyboardInterrupt", "metadata": {}, "outputs": []}
+    notebook["cells"].insert(place + 1, stop | {"id": "stop", "execution_count": None})
+    save(tmp_path / "a", notebook)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "empty.ipynb").write_text("")
+    said = check(tmp_path, "--rerun", "--csv", tmp_path / "all.csv", "--data", tmp_path)
+    assert said.exit_code == 1
+    first, second, _ = said.output.splitlines()
+    assert "Run again, it failed" in first or "Run again, it interrupted" in first
+    assert "KeyboardInterrupt" in first
+    assert "empty.ipynb is not a JSON file" in second

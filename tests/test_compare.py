@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import params_of
+from conftest import as_nobody, params_of
+from filelock import FileLock
 from finished_runs import write_run, write_training
 from scipy import stats
 
@@ -17,6 +18,8 @@ from labkit.files import write_atomic
 from labkit.labs import analysis, run_tables
 from labkit.results import claims, compare, run_words
 from labkit.results.finished import find_runs, open_run
+from labkit.results.locks import is_live
+from labkit.running import comparing
 
 
 @pytest.fixture
@@ -405,3 +408,59 @@ def test_compare_without_runs_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
         app(["compare", str(tmp_path)], standalone_mode=False)
     assert ended.value.code == 2
     assert "There is no finished run in" in capsys.readouterr().err
+
+
+def test_questions_that_read_alike_are_told_apart_by_what_differs(root: Path) -> None:
+    for seed, ink in enumerate(("white", "colour")):
+        write_run(root, "05", seed=seed, ink=ink)
+    write_run(root, "04", seed=0)
+    write_run(root, "04", seed=1, test_images="u" * 64)
+    runs = find_runs(root)[0]
+    asked = [question for question, _ in compare.by_question(runs)]
+    assert len({*asked}) == 4
+    assert [question.split(", ")[-1] for question in asked if question.startswith("Lab 05")] == [
+        "ink = white",
+        "ink = colour",
+    ]
+    assert [question.split(" (")[-1] for question in asked if question.startswith("Lab 04")] == [
+        "other files or images: 1)",
+        "other files or images: 2)",
+    ]
+    assert set(run_tables.points(runs)["panel"]) == set(compare.over_seeds(runs)["panel"]) == {*asked}
+
+
+def test_what_may_not_be_read_is_named(open_folder: Path) -> None:
+    runs = open_folder / "runs"
+    kept = write_run(runs, "04")
+    write_run(runs, "02").parent.chmod(0o700)
+    with as_nobody():
+        found, left_out = find_runs(runs)
+        compared, again = comparing.find([runs])
+    assert [run.folder for run in found] == [run.folder for run in compared] == [kept]
+    assert left_out.to_dict("records") == again.to_dict("records")
+    assert left_out.to_dict("records") == [
+        {"folder": "runs/02_liver_unet", "reason": "it may not be read: ask for the right to."}
+    ]
+
+
+def test_a_run_of_another_user_is_live_while_its_lock_is_held(open_folder: Path) -> None:
+    held = FileLock(open_folder / ".lock", mode=0o644)
+    with held:
+        (open_folder / ".lock").chmod(0o644)
+        with as_nobody():
+            assert is_live(open_folder)
+    with as_nobody():
+        assert not is_live(open_folder)
+
+
+def test_a_folder_without_a_manifest_is_named_and_hidden_ones_are_no_runs(
+    root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_run(root, seed=0)
+    (write_run(root, seed=1) / "manifest.json").unlink()
+    write_run(root / ".old", seed=2)
+    for place in (root, root / "02_liver_unet"):
+        app(["compare", str(place)], standalone_mode=False)
+        said = capsys.readouterr().out
+        assert said.count("left out") == 1
+        assert "left out  02_liver_unet/quick-seed1: it is no run folder" in said

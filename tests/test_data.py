@@ -3,6 +3,7 @@
 import errno
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -244,3 +245,10 @@ def test_a_folder_that_nobody_may_look_into_is_named_and_not_taken_for_an_empty_
         patched.setattr(finders.os, "stat", refuse)
         with pytest.raises(DataError, match=sentence):
             finders.is_there("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(bytes(path.stat().st_size))])
+def test_a_sample_that_was_damaged_is_made_anew(tmp_path: Path, harm: Callable[[Path], Any]) -> None:
+    before = mnist.find(tmp_path, "sample")
+    harm(before.root / next(iter(mnist.LAYOUT)))
+    assert mnist.find(tmp_path, "sample").fingerprint == before.fingerprint

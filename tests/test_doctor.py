@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from commands import invoke
 from conftest import write_idx
 
 from labkit.paths import PACKAGE
@@ -359,3 +360,9 @@ def test_damaged_data_are_wrong_and_absent_data_are_not(tmp_path: Path) -> None:
 def test_a_check_that_fails_is_a_finding_itself() -> None:
     (finding,) = doctor.guarded("this", lambda: [1 / 0])
     assert (finding.grade, finding.what) == ("wrong", "this cannot be checked (ZeroDivisionError: division by zero)")
+
+
+def test_a_home_of_nobody_is_one_sentence() -> None:
+    said = invoke("doctor", "--data", "~nosuchuser/data")
+    assert said.exit_code == 2
+    assert len(said.stderr.splitlines()) == 1

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from segments import assert_refused, liver_params, write_liver
 
-from labkit.data import liver
+from labkit.data import finders, liver, mnist
 from labkit.data.sources import checksums, fingerprint_of, registry
 from labkit.errors import DataError
 from labkit.files import sha256
@@ -262,3 +262,19 @@ def test_a_read_only_data_folder_can_be_worked_on(root: Path, tmp_path: Path, mo
     params = liver_params(root)
     assert len(lab.load_data(params, lab.find_data(params)).train) == 10
     assert list((tmp_path / "cache").rglob("liver-*.npy"))
+
+
+def test_slices_are_ordered_by_number_wherever_it_stands(tmp_path: Path) -> None:
+    root = write_liver(tmp_path, patients=(12,), test=1)
+    for path in (root / "liver" / "train").iterdir():
+        path.rename(path.with_name(f"slice_{int(path.name[:3])}{path.name[3:]}"))
+    assert liver.slices(liver.find(root))[:12] == [f"train/slice_{i}" for i in range(12)]
+
+
+def test_a_link_that_leads_nowhere_is_not_taken_for_no_data(tmp_path: Path) -> None:
+    (tmp_path / "liver").symlink_to(tmp_path / "not mounted")
+    (tmp_path / "MNIST").symlink_to(tmp_path / "not mounted")
+    for find in (liver.find, mnist.find):
+        with pytest.raises(DataError, match=f"No .*{re.escape(str(tmp_path))}"):
+            find(tmp_path)
+    assert finders.is_there("mnist", tmp_path)

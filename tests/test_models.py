@@ -26,6 +26,7 @@ from labkit.models.recompute import recomputed
 from labkit.models.resnet import BasicBlock, lesion
 from labkit.models.resnet34_unet import PreAddReluBlock, imagenet_names, load_imagenet
 from labkit.models.summary import by_stage
+from labkit.models.two_decoder import TwoDecoderNet
 
 CLASSIFIERS = [resnet18, resnet34, resnet50]
 classifiers = pytest.mark.parametrize("build", CLASSIFIERS, ids=lambda build: build.__name__)
@@ -305,3 +306,9 @@ def test_patches_by_one_matrix_product_are_a_transposed_convolution(bias: bool, 
     gradients = [torch.autograd.grad(y, [x, *net.parameters()], towards) for net, y in pairs]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_each_of_the_two_decoders_has_its_rows() -> None:
+    parts = by_stage(architecture(TwoDecoderNet(), (3, 32, 32))).set_index("part")["output"]
+    assert [name for name in parts.index if name.startswith("decoders.1")] == [f"decoders.1.{i}" for i in range(3)]
+    assert (parts["heads.0"], parts["heads.1"]) == ("2 × 32 × 32", "10 × 32 × 32")

@@ -24,8 +24,8 @@ from labkit.report import document, markdown
 from labkit.report.answers import exercises_part
 from labkit.report.build import build_report
 from labkit.report.render import MARKDOWN
-from labkit.report.sections import NOT_SHOWN, lab_text, reasons
-from labkit.report.settings import make_forms, paragraphs, read_settings
+from labkit.report.sections import FULL, NOT_SHOWN, SHORTEST, lab_text, reasons
+from labkit.report.settings import Settings, make_forms, paragraphs, read_settings
 from labkit.results.finished import READERS, find_runs
 
 SETTINGS = "title: My report\nauthor: [Ada Łovelace, 王小明]\ncourse: CV 101\nnumber: 007\ndate: 1 May 2026\n"
@@ -358,3 +358,28 @@ def test_the_reports_own_figures_name_their_data(tmp_path: Path, obstacles: tupl
     for name in ("scores", "effects"):
         words = re.findall("<!-- (.+?) -->", (tmp_path / "out" / "figures" / f"{name}.svg").read_text("utf-8"))
         assert [word for word in words if "data" in word and not word.startswith("Lab")] == ([mark] if mark else [])
+
+
+def test_a_score_on_images_that_chose_the_epoch_says_so_in_every_form(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "01", select_on="test")
+    runs, left_out = find_runs(tmp_path / "runs")
+    for detail in (SHORTEST, FULL):
+        source = document.document(runs, left_out, Settings(), tmp_path, tmp_path, detail)
+        assert source.count("These images have chosen the epoch, too") >= 1
+
+
+def test_an_empty_title_is_none_and_the_date_is_that_of_the_newest_run(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / "runs", seed=seed)
+    (tmp_path / "report.yaml").write_text("title:\nauthor:\n")
+    front = document.front(read_settings(tmp_path), find_runs(tmp_path / "runs")[0], FULL)
+    assert "title: Computer vision lab report\n" in front
+    assert "date: 3 January 2026\n" in front
+
+
+def test_a_rival_that_stopped_early_is_a_problem_met(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "03", rival="unet", epochs=4)
+    write_training(folder / "unet", "dice", (0.5, 0.6, 0.7), epochs=2)
+    said = document.problems(*find_runs(tmp_path / "runs"))
+    assert said.count("was stopped early") == 1
+    assert "/unet` was stopped early, after 2 of 4 epochs" in said

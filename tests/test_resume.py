@@ -1,5 +1,6 @@
 """Resuming: after any kill to the same bits; damaged checkpoints; what has changed; too little memory or disk."""
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -294,3 +295,54 @@ def free(folder: Path) -> int:
     """Bytes that still fit."""
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize
+
+
+class NoRoom(torch.optim.SGD):
+    """An optimiser for whose means there is no memory."""
+
+    def step(self, *_: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+
+def test_memory_that_does_not_suffice_for_the_optimiser_is_an_error_in_one_sentence(root: Path, tmp_path: Path) -> None:
+    model, batches, val, recipe = killed.parts_of("classification", root, 0)
+    recipe.optimiser = NoRoom(model.parameters(), 0.1)
+    with pytest.raises(TrainingError, match="does not suffice for the optimiser's running means .*smaller network"):
+        loop.fit(model, batches, val, recipe, tmp_path)
+
+
+def test_the_last_weights_are_kept_until_the_best_are_known_to_be_whole(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batches, val, recipe = killed.parts_of("classification", root, 0)
+    save = loop.save_checkpoint
+
+    def save_and_damage(path: Path, *what: Any) -> None:
+        save(path, *what)
+        path.write_bytes(b"damaged")
+
+    monkeypatch.setattr(loop, "save_checkpoint", save_and_damage)
+    with pytest.raises(DamagedError, match="best.safetensors"):
+        loop.fit(model, batches, val, recipe, tmp_path)
+    tensors, facts = read_checkpoint(tmp_path / "last.safetensors")
+    assert not facts["state"]["complete"]
+    assert any(name.startswith("model.") for name in tensors)
+
+
+def test_a_disk_that_refuses_at_the_flush_leaves_both_checkpoints(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a disk in the network is full, or a quota is used up, that is known only then."""
+    model, *_, recipe = killed.parts_of("classification", root, 0)
+    checkpoints = Checkpoints(tmp_path, recipe.identity)
+    for epoch in (1, 2):
+        checkpoints.save(model, recipe.optimiser, {}, State(epoch=epoch))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError):
+        checkpoints.save(model, recipe.optimiser, {}, State(epoch=3))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -11,8 +11,11 @@ import psutil
 import pytest
 from commands import labkit, options, run, wait_for
 
+from labkit.files import write_json
 from labkit.results.manifest import read_manifest
 from labkit.running import hardware, sweep
+from labkit.running.outcome import complete_already
+from labkit.running.request import make_request
 
 SMALL = {"source": "sample", "limit": 120, "batch_size": 2, "blocks": 2, "epochs": 1}
 SMALL |= {"optimiser": "adamw", "weight_decay": 1}  # with these a learning rate of 10 multiplies weights by -9 a step
@@ -153,6 +156,7 @@ WRONG = [
     (["--grid", "width=-4,8"], "must be a whole number"),
     (["--grid", "seed=1,2"], "--seeds"),
     (["--grid", "learning_rate=1e-3,0.001"], "twice"),
+    (["--grid", "learning_rate=0.001,0.001"], "has a value twice"),
     (["--jobs", "0"], "--jobs is 0"),
     (["--seeds", "0"], "--seeds is 0"),
 ]
@@ -176,3 +180,22 @@ def test_where_memory_is_short_fewer_runs_go_at_a_time_and_it_is_said(
     assert capsys.readouterr().err == ""
     assert sweep.jobs_that_fit(4) == 1
     assert capsys.readouterr().err == "1 run at a time, not 4: free memory has no room for more (2 GiB each).\n"
+
+
+def test_where_the_test_images_chose_no_run_is_called_the_best() -> None:
+    table = pd.DataFrame({"best": [False, False]})
+    assert sweep.star(table).startswith("None is marked as best")
+    assert "chose nothing" in sweep.star(table.assign(best=[True, False]))
+
+
+def test_a_complete_run_of_another_version_is_done_again_or_kept_with_a_word(tmp_path: Path) -> None:
+    request = make_request("04", "quick", [("source", "sample")], str(tmp_path), str(tmp_path / "runs"))
+    request.folder.mkdir(parents=True)
+    write_json(request.folder / "manifest.json", {"status": "completed"})  # an old one, which names no code
+    write_json(request.folder / "results.json", {"accuracy": {"value": 0.5}})
+    assert complete_already(request) is None
+    score = {"value": 0.5, "n": 40, "low": 0.4, "high": 0.6, "interval": "95 % Wilson"}
+    write_json(request.folder / "results.json", {"accuracy": score})
+    assert (
+        complete_already(request).score("accuracy").endswith("complete already, by other code: --fresh runs it again")
+    )

@@ -409,6 +409,11 @@ frontend.offered(lambda: SimpleNamespace(box=IntSlider()))()
 
 def test_a_widget_is_shown_to_a_front_end_alone(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     (shown,) = of(kernel.run(ASK), "display_data")
+    count = "from ipywidgets.widgets import widget\nprint(len(widget._instances))"
+    (first,) = of(kernel.run(count, cell=None), "stream")
+    kernel.run(ASK)  # the same cell again: what it showed before is closed
+    (second,) = of(kernel.run(count, cell=None), "stream")
+    assert first["text"] == second["text"]
     assert shown["data"].keys() == {"text/plain", frontend.VIEW}
     assert "VBox" not in shown["data"]["text/plain"]
     kernel.run('os.environ["JPY_SESSION_NAME"] = "a.ipynb"')  # as a program that a notebook has started inherits it
@@ -470,3 +475,11 @@ def test_a_training_without_a_front_end_has_no_widget(kernel: Kernel) -> None:
     )
     assert [content["text"] for content in of(silent, "stream")] == ["[]\n"]
     assert not of(silent, "display_data") + of(silent, "comm_open")
+
+
+def test_what_the_parameters_cell_says_is_where_the_controls_begin(digits: tuple[Any, Any, pd.DataFrame]) -> None:
+    far = {"schedule": "step", "learning_rate": 5.0, "step_size": 900, "warmup_epochs": 0.0}
+    for changes in (far, far | {"learning_rate": 1e-6}):
+        params = params_of("01", **digits[0].model_dump() | changes)
+        explorer = schedule(params, mnist_resnet18.build_recipe(params, mnist_resnet18.build_model(params)), 7)
+        assert {name: explorer.controls[name].value for name in changes} == pytest.approx(changes)

@@ -1,5 +1,6 @@
 """The command itself, and how its errors are told."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ class RunPath(click.Path):
         from labkit.paths import project_root
 
         path = Path(super().convert(value, param, ctx))
-        return path if path.exists() or not (project_root() / path).exists() else project_root() / path
+        return path if os.path.exists(path) or not os.path.exists(project_root() / path) else project_root() / path
 
 
 RUN = RunPath(path_type=Path)
@@ -35,6 +36,10 @@ def errors_as_sentences() -> Iterator[None]:
     except LabError as error:
         click.echo(f"labkit: {error}", err=True)
         sys.exit(2 if isinstance(error, RequestError) else 1)
+    except PermissionError as error:
+        said = f"{error.filename} may not be read or written: ask for the right to, or name another place."
+        click.echo(f"labkit: {said}", err=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         click.echo("labkit: interrupted", err=True)
         sys.exit(130)

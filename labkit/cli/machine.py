@@ -18,12 +18,13 @@ def doctor(root: str, out: str) -> None:
     from labkit.running.doctor import examine, used
     from labkit.running.findings import exit_code
 
-    findings, steps = examine(root, out)
-    for finding in findings:
-        click.echo(finding)
-    click.echo("\nA run would use")
-    for line in used(root, out, steps):
-        click.echo(f"  {line}")
+    with errors_as_sentences():
+        findings, steps = examine(root, out)
+        for finding in findings:
+            click.echo(finding)
+        click.echo("\nA run would use")
+        for line in used(root, out, steps):
+            click.echo(f"  {line}")
     sys.exit(exit_code(findings))
 
 

@@ -1,6 +1,7 @@
 """``labkit run``, ``sweep`` and ``check``: what executes notebooks, and looks at those that were executed."""
 
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -142,7 +143,7 @@ def sweep(notebook: str, grid: tuple[str, ...], seeds: int, jobs: int, asked: tu
         table = sweeping.merged(rows)
         if len(table):
             click.echo(sweeping.lines(table))
-            click.echo("* best by the validation score; the test score chose nothing")
+            click.echo(sweeping.star(table))
             click.echo(sweeping.write_table(table, runs))
         failed = [row for row in rows if row.outcome.status != "completed"]
         for row in failed:
@@ -172,9 +173,11 @@ def check(notebooks: tuple[Path, ...], csv: Path | None, rerun: bool, data: str,
     from labkit.running import checking
 
     checked: list[checking.Checked] = []
-    many = any(path.is_dir() for path in notebooks)
+    many = any(os.path.isdir(path) for path in notebooks)
     csv = csv or (Path("exercises.csv") if many else None)
     with errors_as_sentences():
+        if csv:
+            checking.check_place(csv)
         try:
             for path, name in checking.notebooks_in(notebooks):
                 checked.append(checking.check(path, name, rerun, data, timeout))

@@ -17,7 +17,7 @@ from labkit.data.cache import decoded, fitted
 from labkit.data.downloads import download_folders, not_overwritten
 from labkit.data.loading import Rows, Split
 from labkit.data.pickles import bytes_of, read_pickle
-from labkit.data.sources import Source, check_root, describe, registry, takes_sample
+from labkit.data.sources import Source, check_root, describe, lies_there, registry, takes_sample
 from labkit.data.tree import PARTS, Tree
 from labkit.errors import DataError, RequestError
 from labkit.files import checksum
@@ -50,7 +50,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     if source == "download":
         download_folders(root, "cifar10", published)
     there = [folder for folder in (BATCHES, TREE.folder) if (root / folder).is_dir()]
-    if takes_sample(source, bool(there)):
+    if takes_sample(source, lies_there(root / BATCHES) or lies_there(root / TREE.folder)):
         root = samples.textures(root)
         return describe(root, TREE.files(root), published, "sample", samples.TEXTURES)
     if not there:

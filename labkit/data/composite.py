@@ -120,7 +120,8 @@ def ink_mask(alpha: Tensor) -> Tensor:
 
 def digits_of_size(digits: Split, size: int, path: Path) -> Split:
     """The digits of the file ``path``, (M, 1, size, size) uint8; DataError for one that would leave only one class."""
-    images = resize(digits.images.float(), size).round().clamp(0, 255).byte()
+    parts = digits.images.split(1000)  # in float32 all at once would take four times the room of the result, and more
+    images = torch.cat([resize(part.float(), size).round().clamp(0, 255).byte() for part in parts])
     full = ink_mask(images).flatten(1).all(dim=1).nonzero()  # without ink, or nothing else
     if len(full):
         raise DataError(

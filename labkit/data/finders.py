@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from labkit.data import cifar10, liver, mnist, pets
-from labkit.data.sources import Source
+from labkit.data.sources import Source, lies_there
 from labkit.errors import DataError, LabError
 from labkit.paths import data_root, data_root_is_named
 
@@ -29,7 +29,7 @@ def _is_something(path: Path) -> bool:
     try:
         os.stat(path)  # Path.exists calls what nobody may look at not there, from Python 3.14 on
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return lies_there(path)
     return True
 
 

@@ -19,7 +19,7 @@ from labkit.data.archives import unpack
 from labkit.data.cache import check_same_size, decoded, fitted, open_image
 from labkit.data.downloads import fetched, fetching, missing, move, not_overwritten
 from labkit.data.loading import Split
-from labkit.data.sources import Source, check_root, checksums, describe, registry, takes_sample
+from labkit.data.sources import Source, check_root, checksums, describe, lies_there, registry, takes_sample
 from labkit.errors import DataError
 from labkit.files import sha256
 
@@ -40,7 +40,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     if source == "download":
         _download(root, published)
     there = (root / "liver").is_dir()
-    if takes_sample(source, there):
+    if takes_sample(source, lies_there(root / "liver")):
         root = samples.ct_slices(root)
         return describe(root, pair_files(root), published, "sample", samples.CT)
     if not there:
@@ -117,10 +117,9 @@ def faults(root: Path) -> Iterator[DataError]:
             yield DataError(f"{lonely}: add the missing file, or take the other away.")
 
 
-def by_number(name: str) -> tuple[int, str]:
-    """Sorts 2.png before 10.png: neighbouring slices have to stay neighbours."""
-    digits = re.match(r"\d+", name)
-    return int(digits[0]) if digits else -1, name
+def by_number(name: str) -> list[str | int]:
+    """Sorts 2.png before 10.png, and slice_2.png before slice_10.png: neighbouring slices have to stay neighbours."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def slices(source: Source) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from labkit.data import samples
 from labkit.data.downloads import download_files, not_overwritten
 from labkit.data.loading import Split
-from labkit.data.sources import Source, check_root, describe, registry, takes_sample
+from labkit.data.sources import Source, check_root, describe, lies_there, registry, takes_sample
 from labkit.errors import DataError
 
 LAYOUT = {  # file -> magic number and number of dimensions of the idx format
@@ -41,7 +41,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False, published: d
     if source == "download":
         download_files(root, "mnist", published)
     there = [path for path in LAYOUT if (root / path).exists()]
-    if takes_sample(source, bool(there)):
+    if takes_sample(source, any(lies_there(root / path) for path in LAYOUT)):
         root = samples.handwritten_digits(root)
         check_files(root)
         return describe(root, list(LAYOUT), published, "sample", samples.DIGITS)

@@ -18,7 +18,7 @@ from labkit.data import samples
 from labkit.data.cache import PHOTO, check_same_size, decoded, fitted, open_image
 from labkit.data.downloads import download_folders
 from labkit.data.loading import Rows, Split
-from labkit.data.sources import Source, check_root, describe, registry, takes_sample
+from labkit.data.sources import Source, check_root, describe, lies_there, registry, takes_sample
 from labkit.errors import DataError, RequestError
 from labkit.untrusted import linked_file
 
@@ -40,7 +40,7 @@ def find(root: Path, source: str = "auto", asked_for: bool = False) -> Source:
     if source == "download":
         download_folders(root, "pets", published)
     there = (root / FOLDER).is_dir()
-    if takes_sample(source, there):
+    if takes_sample(source, lies_there(root / FOLDER)):
         root = samples.pet_figures(root)
         return describe(root, listed_files(root), published, "sample", samples.PETS)
     if not there:

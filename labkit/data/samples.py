@@ -4,6 +4,7 @@ They let every notebook run without a network. They are not the data sets, and w
 """
 
 import io
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from filelock import FileLock
 from PIL import Image
 
 from labkit.data.cache import writable_folder
-from labkit.files import write_atomic
+from labkit.errors import RequestError
+from labkit.files import sha256, write_atomic, write_json
+from labkit.untrusted import read_json
 
 DIGITS = "handwritten digits (sample)"
 CT = "made-up CT slices (sample)"
@@ -25,15 +28,34 @@ TEXTURE_SEED, TEXTURES_PER_CLASS = 11, {"train": 120, "test": 40}
 
 
 def made_once(data_root: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """The folder ``samples/name`` under the data root, filled by ``make`` the first time, by one process."""
+    """The folder ``samples/name`` under the data root, filled by ``make`` the first time, by one process.
+
+    ``complete`` in there names each file with its SHA-256; where one is another or gone, all are made anew.
+    """
     root = writable_folder(data_root, "samples") / name
-    if (root / "complete").exists():  # perhaps by another user, whose lock is not ours to take
+    if is_complete(root):  # perhaps made by another user, whose lock is not ours to take
         return root
     with FileLock(root.parent / f".{name}.lock"):
-        if not (root / "complete").exists():
+        if not is_complete(root):
+            shutil.rmtree(root, ignore_errors=True)
             make(root)
-            write_atomic(root / "complete", "")
+            made = {file.relative_to(root).as_posix(): sha256(file) for file in files_in(root)}
+            write_json(root / "complete", made)
     return root
+
+
+def is_complete(root: Path) -> bool:
+    """Whether a sample is as it was made."""
+    try:
+        made = read_json(root / "complete")
+        return all(sha256(root / name) == known for name, known in made.items())
+    except (RequestError, OSError, AttributeError):  # of an older workbook it is empty
+        return False
+
+
+def files_in(root: Path) -> list[Path]:
+    """The files of a sample; arrays that were decoded from them aside."""
+    return [path for path in root.rglob("*") if path.is_file() and "decoded" not in path.relative_to(root).parts]
 
 
 def handwritten_digits(data_root: Path) -> Path:

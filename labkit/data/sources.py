@@ -94,6 +94,12 @@ def check_root(root: Path, asked_for: bool) -> None:
         )
 
 
+def lies_there(path: Path) -> bool:
+    """Whether something is there, or would be if a link led somewhere: the disk that it names may not be mounted."""
+    gone = (os.path.islink(level) and not os.path.exists(level) for level in (path, *path.parents))
+    return os.path.exists(path) or any(gone)
+
+
 def takes_sample(source: str, there: bool) -> bool:
     """Whether the parameter ``source`` asks for the sample, given that the data set itself is ``there`` or not."""
     return source == "sample" or (source == "auto" and not there)

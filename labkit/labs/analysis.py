@@ -1,7 +1,7 @@
 """Lab 6: from finished runs to understanding. It trains nothing: its data are the run folders of the other labs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import pandas as pd
@@ -104,7 +104,7 @@ def find_data(params: Parameters) -> Runs:
     files = {name: sha256(path) for name, path in paths.items() if path.exists()}  # a rival shares its run's manifest
     labs = len({run.manifest.notebook for run in runs})
     return Runs(
-        name=f"{len(runs)} trained networks of {many(labs, 'lab')}",
+        name=f"{many(len(runs), 'trained network')} of {many(labs, 'lab')}",
         kind=kinds.pop() if len(kinds) == 1 else "mixed",
         verified=not any(run.manifest.data.obstacle for run in runs),
         root=runs_root(params.runs_root),
@@ -114,8 +114,9 @@ def find_data(params: Parameters) -> Runs:
 
 
 def load_data(params: Parameters, source: Source) -> Data:
-    """The runs once more, as ``find_data`` has found them."""
-    return wanted(params)
+    """The runs once more, as ``find_data`` has found them: without those that have ended since."""
+    found = wanted(params)
+    return replace(found, runs=[run for run in found.runs if f"{run.name}/results.json" in source.files])
 
 
 def results(claims: pd.DataFrame) -> dict[str, dict[str, Any]]:

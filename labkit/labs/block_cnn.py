@@ -113,14 +113,14 @@ def load_data(params: Parameters, source: Source) -> Data:
                 f"The images under {source.root} have {side} pixels, but crop is {params.crop} and erase "
                 f"{params.erase}: both must be below the side of the image."
             )
-        return classification.divide(params, pool, test, names)
+        return classification.divide(params, pool, test, names, mnist.IMAGES["test"])
     names = cifar10.class_names(source)
     if len(names) != params.num_classes:
         raise DataError(
             f"The data under {source.root} have {len(names)} classes ({', '.join(names[:12])}), but num_classes is "
             f"{params.num_classes}: set num_classes to {len(names)}, or give other data."
         )
-    return classification.divide(params, *cifar10.load(source, params.image_size), names)
+    return classification.divide(params, *cifar10.load(source, params.image_size), names, cifar10.IMAGES["test"])
 
 
 def build_model(params: Parameters, name: str = "", fetch: bool = True) -> BlockCNN:

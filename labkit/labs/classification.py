@@ -16,6 +16,7 @@ from labkit.errors import DataError
 from labkit.labs import common
 from labkit.labs.parameters import TrainingParameters, choice, real, switch, whole
 from labkit.labs.parts import Parts
+from labkit.results.words import many
 from labkit.training.loop import Recipe
 from labkit.training.losses import cross_entropy
 from labkit.training.metrics import accuracy
@@ -47,13 +48,12 @@ class Data(Parts):
 
 
 def divide(
-    params: ClassificationParameters, pool: Split, test: Split, class_names: list[str], complete_test: int = 10_000
+    params: ClassificationParameters, pool: Split, test: Split, class_names: list[str], complete_test: int
 ) -> Data:
     """Apply ``limit``, and split validation off the training images, class by class, by seed.
 
-    ``complete_test``: how many test images were published.
-
-    A limited test set is the same for every seed, so that seeds can be compared.
+    A limited test set is the same for every seed, so that seeds can be compared. ``complete_test``: how many test
+    images were published.
     With ``select_on = "test"`` nothing is held out and the test set is the validation set: the reports' protocol.
     """
     pool, test = limited(pool, params.limit, params.seed), limited(test, params.limit, seed=0)
@@ -62,7 +62,8 @@ def divide(
         train, val = split_off_validation(pool, params.validation_share, params.seed)
     if len(train) < 2:
         raise DataError(
-            f"Only {len(train)} of {len(pool)} images are left for training: raise limit or lower validation_share."
+            f"Of {many(len(pool), 'image')} {len(train)} would be left for training: raise limit or lower "
+            f"validation_share."
         )
     return Data(train, val, test, complete_test, class_names=class_names)
 

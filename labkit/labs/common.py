@@ -216,6 +216,10 @@ def train(
     recipe = replace(recipe, identity=params.identity() | {"data": run.manifest["data"]["fingerprint"]})
     progress = Progress(params.epochs, recipe.metric_name, run.note_progress)
     boards = [TensorBoard(run.folder / "tensorboard" / beside, picture)] if params.tensorboard else []
-    history = fit(model, train, val, recipe, place.checkpoints, [progress, place, *boards, *watch])
+    try:
+        history = fit(model, train, val, recipe, place.checkpoints, [progress, place, *boards, *watch])
+    finally:
+        for board in boards:
+            board.close()
     progress.close(history)
     return pd.DataFrame(history)

@@ -90,7 +90,8 @@ def load_data(params: Parameters, source: composite.Pair) -> Data:
             f"The photos under {source.root} have {len(names)} classes, but num_classes is {params.num_classes}: set "
             f"it to the number of classes that digits (MNIST has 10) and photos have alike, or take source='sample'."
         )
-    photos = classification.divide(params, *cifar10.load(source.sources[1], params.image_size), names)
+    images = cifar10.load(source.sources[1], params.image_size)
+    photos = classification.divide(params, *images, names, cifar10.IMAGES["test"])
     pool, test = (
         digits_of_size(digits, params.digit_size, mnist.images_path(source.sources[0].root, part))
         for part, digits in zip(mnist.PARTS, mnist.load(source.sources[0], params.num_classes), strict=True)

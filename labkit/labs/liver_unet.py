@@ -14,6 +14,7 @@ from labkit.labs import scoring, segmentation
 from labkit.labs.parameters import text, whole
 from labkit.labs.segmentation import METRIC, Data, SegmentationParameters, batches, build_model, build_recipe
 from labkit.paths import data_root, data_root_is_named
+from labkit.results.words import many
 
 __all__ = ["METRIC", "NOTEBOOK", "Parameters", "batches", "build_model", "build_recipe", "find_data", "load_data"]
 NOTEBOOK = "02_liver_unet"
@@ -67,7 +68,7 @@ def load_data(params: Parameters, source: Source) -> Data:
             groups=groups,
             picture=lambda sample: np.asarray(liver.read_image(source, names[sample])),
             truth=functools.cache(lambda sample: np.asarray(liver.read_mask(source, names[sample])) > 0),
-            complete_test=20,
+            complete_test=liver.IMAGES["val"],
         )
     )
 
@@ -80,7 +81,7 @@ def validation_places(params: Parameters, patients: list[range], count: int) -> 
     if not (number <= len(patients) and len(patients) > 1):
         found = ", ".join(f"{v.start}-{v.stop - 1}" for v in patients)
         raise DataError(
-            f"Parameter 'validation_volume' is {number}, but the training slices are {len(patients)} volumes "
+            f"Parameter 'validation_volume' is {number}, but the training slices are {many(len(patients), 'volume')} "
             f"({found}): choose one of at least two, or give them as 'volumes'."
         )
     return np.array(patients[number - 1])

@@ -59,7 +59,7 @@ def find_data(params: Parameters) -> Source:
 
 def load_data(params: Parameters, source: Source) -> Data:
     """Read the images, apply ``limit``, and split validation off the training images."""
-    return classification.divide(params, *mnist.load(source, len(params.names)), params.names)
+    return classification.divide(params, *mnist.load(source, len(params.names)), params.names, mnist.IMAGES["test"])
 
 
 def build_model(params: Parameters, name: str = "", fetch: bool = True) -> ResNet:

@@ -11,6 +11,7 @@ import numpy as np
 from labkit.data.loading import Split
 from labkit.data.sources import Source
 from labkit.errors import DataError
+from labkit.results.words import many
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def enough(parts: dict[str, Split]) -> None:
         least = 2 if name == "training" else 1
         if len(split) < least:
             raise DataError(
-                f"Only {len(split)} images are left for {name}, at least {least} are needed: take more data, a higher "
-                f"limit (0 means all), or another split."
+                f"For {name} too little is left ({many(len(split), 'image')}, at least {least} needed): take more "
+                f"data, a higher limit (0 means all), or another split."
             )
 
 

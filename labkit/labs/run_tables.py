@@ -63,7 +63,7 @@ def costs(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
 
 def curves(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Validation score of each run by epoch and by seconds of training; panel is the question, by lab.
+    """Validation score of each run by epoch and by seconds of training; panel is lab and data.
 
     ``run`` is the same for two networks that were trained side by side. A training that was done again, with other
     workers say, has a number in its label.
@@ -86,10 +86,12 @@ def curves(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
 
 def points(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """``compare.runs_table`` with panel and label for figures; a panel holds what may be compared."""
+    """``compare.runs_table`` with panel and label for figures; a panel is a question: what may be compared."""
     names = compare.labels(runs)
-    table = compare.runs_table(runs)
-    return table.assign(panel=[panel(run) for run in runs], label=[names[run.name] for run in runs])
+    asked = {run.name: question for question, group in compare.by_question(runs) for run in group}
+    return compare.runs_table(runs).assign(
+        panel=[asked[run.name] for run in runs], label=[names[run.name] for run in runs]
+    )
 
 
 def panel(run: FinishedRun) -> str:

@@ -141,11 +141,14 @@ def copied_masks(train: Split, queries: Split, side: int = 32) -> np.ndarray:
     return dice(guess, queries.targets).numpy()
 
 
-def chosen_cases(table: pd.DataFrame, metric: str = "dice", each: int = 4) -> pd.DataFrame:
-    """The worst, the median and the best images by ``metric``, ``each`` of a kind, with a column ``case``."""
+def chosen_cases(table: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
+    """The worst, the median and the best images by ``metric``, at most four of a kind, with a column ``case``.
+
+    No image is there twice: of two, one is the worst and one the best.
+    """
     ordered = table.sort_values(metric, kind="stable")
     n = len(ordered)
-    each = min(each, max(1, n // 3))
-    middle = max(each, n // 2 - each // 2)
-    kinds = {"worst": ordered[:each], "median": ordered[middle : middle + each], "best": ordered[max(n - each, 0) :]}
+    each = min(4, max(1, n // 3))
+    middle, best = max(each, n // 2 - each // 2), max(each, n - each)
+    kinds = {"worst": ordered[:each], "median": ordered[middle:best][:each], "best": ordered[best:]}
     return pd.concat([rows.assign(case=kind) for kind, rows in kinds.items()])

@@ -32,8 +32,8 @@ class ResNet34UNet(nn.Module):
     """Residual encoder of 3, 4, 6 and 3 blocks, one more residual block as bottleneck, and UNet's decoder.
 
     Maps images (N, in_channels, H, W) of any size to logits (N, out_channels, H, W). ``width`` is that of the first
-    stage (64 in the paper). ``block``: ``post_add_relu`` is the paper's, ``pre_add_relu`` the report's. ``init``:
-    ``he`` or ``default`` (PyTorch's). ``pretrained`` starts the encoder from torchvision's ImageNet weights (width 64,
+    stage (64 in the paper). ``block``: ``post_add_relu`` is the paper's, ``pre_add_relu`` the report's.
+    ``pretrained`` starts the encoder from torchvision's ImageNet weights (width 64,
     three channels, the paper's block); RequestError where they cannot be had. ``checkpointing``
     computes each stage of the encoder a second time, convolutions included, and of the decoder as much as in UNet.
     """
@@ -45,7 +45,6 @@ class ResNet34UNet(nn.Module):
         width: int = 64,
         dropout: float = 0.1,
         block: str = "post_add_relu",
-        init: str = "he",
         pretrained: bool = False,
         checkpointing: bool = False,
     ):
@@ -66,8 +65,7 @@ class ResNet34UNet(nn.Module):
         self.decoder = nn.ModuleList([UpBlock(i, w) for i, w in zip(ups, widths[::-1], strict=True)])
         self.enlarge = nn.Sequential(upsampling(width, width), nn.ReLU(), upsampling(width, width), nn.ReLU())
         self.head = nn.Conv2d(width, out_channels, kernel_size=1)
-        if init == "he":
-            self.apply(init_he)
+        self.apply(init_he)
         if pretrained:
             load_imagenet(self)
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLD = {"stages": 3, "encoder": 2, "decoder": 2, "nodes": 2, "ups": 2}  # how many parts of a layer's name are kept
+# how many parts of a layer's name are kept
+FOLD = {"stages": 3, "encoder": 2, "decoder": 2, "decoders": 3, "heads": 2, "nodes": 2, "ups": 2}
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -17,7 +18,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def architecture(model: nn.Module, input_shape: tuple[int, ...]) -> "pd.DataFrame":
-    """One row per layer with parameters or a kernel, in the order of use: layer, output shape, kernel, parameters.
+    """One row per layer, activations aside, in the order of use: layer, output shape, kernel, parameters.
 
     ``input_shape`` is (C, H, W). The parameters add up to those of the model. One blank image runs through the model,
     in evaluation mode; the model is left as it was.

@@ -15,6 +15,7 @@ from labkit.report.render import page_count, render
 from labkit.report.sections import BRIEF, FULL, SHORTEST
 from labkit.report.settings import make_forms, read_settings
 from labkit.results.finished import READERS, FinishedRun, find_runs, open_runs
+from labkit.results.words import many
 
 
 def build_report(
@@ -44,10 +45,12 @@ def build_report(
             lengths.append(page_count(source) if pages else 0)
             if lengths[-1] <= pages:
                 if len(lengths) > 1:
-                    yield f"shortened to {lengths[-1]} pages: the next longer form has {lengths[-2]}"
+                    yield f"shortened to {many(lengths[-1], 'page')}: the next longer form has {lengths[-2]}"
                 yield from (str(path) for path in render(source, out, formats))
                 return
-    raise RequestError(f"The shortest form has {lengths[-1]} pages, more than {pages}: take fewer labs, or more pages.")
+    raise RequestError(
+        f"The shortest form has {many(lengths[-1], 'page')}, more than {pages}: take fewer labs, or more pages."
+    )
 
 
 def chosen_runs(root: str, folders: Sequence[Path], labs: Sequence[str]) -> tuple[list[FinishedRun], pd.DataFrame]:

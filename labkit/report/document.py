@@ -51,7 +51,7 @@ def document(runs: Runs, left_out: pd.DataFrame, settings: Settings, folder: Pat
     shown = main_runs(runs)
     own = functools.partial(paragraphs, folder, figures=out / "figures")
     say = {name: own(name, level=2) for name in PLACES}
-    parts = [front(settings, shown, detail), objective(runs, say["objective"], detail)]
+    parts = [front(settings, runs, detail), objective(runs, say["objective"], detail)]
     for run in shown:
         notebook = run.manifest.notebook
         texts = {place: own(f"{notebook}-{place}", level=2 if detail == SHORTEST else 3) for place in LAB_PLACES}
@@ -98,8 +98,9 @@ def objective(runs: Runs, text: str, detail: int) -> str:
     parts = [
         "# Objective and environment\n",
         text,
-        f"This report covers {', '.join(names)}: {len(runs)} trained networks.{warning} Each score comes with a 95 % "
-        f"interval, from test images that chose nothing, unless it is said otherwise.{which if several else ''}\n",
+        f"This report covers {', '.join(names)}: {many(len(runs), 'trained network')}.{warning} Each score "
+        f"comes with a 95 % interval, from test images that chose nothing, unless it is said otherwise."
+        f"{which if several else ''}\n",
     ]
     return "\n".join(parts) if detail == SHORTEST else "\n".join([*parts, machines(runs)])
 
@@ -188,13 +189,15 @@ def claims_part(runs: Runs) -> str:
 def problems(runs: Runs, left_out: pd.DataFrame) -> str:
     """What the manifests tell of interruptions, early stops and unfinished runs, and what was done about it."""
     found = []
-    for run in (run for run in runs if not run.is_rival):
+    for run in runs:
         name, manifest = md.code(run.name), run.manifest
-        if again := sum(bool(session.get("went_on", True)) for session in manifest.sessions[1:]):
-            found.append(f"{name} was interrupted and went on from its checkpoint {many(again, 'time')}.")
         asked = manifest.parameters.get("epochs")
         if isinstance(asked, int) and len(run.history) < asked:
             found.append(f"{name} was stopped early, after {len(run.history)} of {asked} epochs, by its own rule.")
+        if run.is_rival:  # which shares the rest with the network that it was trained beside
+            continue
+        if again := sum(bool(session.get("went_on", True)) for session in manifest.sessions[1:]):
+            found.append(f"{name} was interrupted and went on from its checkpoint {many(again, 'time')}.")
         found += [f"{name}: {md.plain(warning)}" for warning in manifest.warnings]
     found += [f"{md.code(row.folder)} is left out: {md.plain(row.reason)}" for row in left_out.itertuples()]
     return md.bullets(found) if found else "No run was interrupted, stopped early or left out.\n"

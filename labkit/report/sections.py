@@ -137,9 +137,11 @@ def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> st
 
 
 def results_sentence(run: FinishedRun) -> str:
-    """The test score with its interval, on which images."""
+    """The test score with its interval, on which images, and whether these had chosen the epoch."""
     said = words.test_score(run.metric, run.score.model_dump())
-    return md.sentence(f"{said[0].upper()}{said[1:]} on {run.manifest.data.name}.") + "\n"
+    on_test = run.manifest.parameters.get("select_on") == "test"
+    flattered = " These images have chosen the epoch, too: that flatters the network." if on_test else ""
+    return md.sentence(f"{said[0].upper()}{said[1:]} on {run.manifest.data.name}.{flattered}") + "\n"
 
 
 def results_part(run: FinishedRun) -> str:

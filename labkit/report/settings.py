@@ -64,6 +64,11 @@ class Settings(BaseModel):
     def _one_or_many(cls, value: object) -> object:
         return [str(name) for name in value] if isinstance(value, list) else [str(value)] if value else []
 
+    @field_validator("title")
+    @classmethod
+    def _untitled(cls, value: str) -> str:
+        return value or cls.model_fields["title"].default
+
     @field_validator("title", "subtitle", "affiliation", "course", "number", "date", "language", mode="before")
     @classmethod
     def _empty_or_number(cls, value: object) -> str:

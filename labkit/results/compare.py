@@ -26,8 +26,6 @@ PAIRS = ("digit_size", "place", "ink", "image_size")  # and those that make othe
 def question(run: FinishedRun) -> str:
     """What a test score answers, as one word: the same for runs that may be compared."""
     parameters, data = run.manifest.parameters, run.manifest.data
-    names = [*TARGETS, *(PAIRS if "digit_size" in parameters else ())]
-    asked = {name: parameters[name] for name in names if name in parameters}
     images = zlib.crc32(np.sort(run.images["sample"].to_numpy(np.int64)).tobytes())
     key = [
         run.metric,
@@ -36,13 +34,23 @@ def question(run: FinishedRun) -> str:
         data.splits.get("test"),
         images,
         parameters.get("select_on"),
-        asked,
+        scored_by(run),
     ]
     return json.dumps(key, sort_keys=True)
 
 
+def scored_by(run: FinishedRun) -> dict[str, Any]:
+    """The parameters that change what a test score is about."""
+    parameters = run.manifest.parameters
+    names = [*TARGETS, *(PAIRS if "digit_size" in parameters else ())]
+    return {name: parameters[name] for name in names if name in parameters}
+
+
 def question_words(run: FinishedRun) -> str:
-    """The question of a run for a reader: ``Lab 02: Dice on 20 test images of liver CT slices``."""
+    """The question of a run for a reader: ``Lab 02: Dice on 20 test images of liver CT slices``.
+
+    Two questions may read alike: ``by_question`` tells them apart.
+    """
     data, parameters = run.manifest.data, run.manifest.parameters
     target = f", target {parameters['target']}" if "target" in parameters else ""
     chosen = ", epoch chosen on these images" if parameters.get("select_on") == "test" else ""
@@ -55,8 +63,21 @@ def by_question(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[Finishe
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         groups.setdefault(question(run), []).append(run)
+    alike: dict[str, list[FinishedRun]] = {}
+    for first, *_ in groups.values():
+        alike.setdefault(question_words(first), []).append(first)
     for group in groups.values():
-        yield question_words(group[0]), group
+        words = question_words(group[0])
+        yield words + told_apart(group[0], alike[words]), group
+
+
+def told_apart(run: FinishedRun, others: Sequence[FinishedRun]) -> str:
+    """What sets the question of a run apart from those of ``others``, itself among them, that read like it."""
+    asked, theirs = scored_by(run), [scored_by(other) for other in others]
+    differ = [f"{name} = {value}" for name, value in asked.items() if any(other.get(name) != value for other in theirs)]
+    same = [other.name for other, values in zip(others, theirs, strict=True) if values == asked]
+    number = f" (other files or images: {same.index(run.name) + 1})" if len(same) > 1 else ""
+    return "".join(f", {words}" for words in differ) + number
 
 
 def runs_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:

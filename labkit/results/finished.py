@@ -1,5 +1,6 @@
 """Finished runs, read back from their folders. What is not a finished run is named with the reason, and left out."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -76,11 +77,6 @@ class FinishedRun:
         """Whether there is a file for ``table``."""
         return (self.folder / f"{name}.csv").is_file()
 
-    def figures(self) -> list[str]:
-        """The names of the figures that are there whole: three pictures and a description, each a file of the run."""
-        names = sorted(path.stem for path in (self.folder / "figures").glob("*.png"))
-        return [name for name in names if self.description(name)]
-
     def description(self, figure: str) -> str:
         """What a figure shows, in words; empty if the figure is not there whole."""
         try:
@@ -102,6 +98,8 @@ def hardware(run: FinishedRun) -> str:
 
 def manifest_of(folder: Path) -> dict[str, Any]:
     """The manifest of a run folder; RequestError if there is none that can be read."""
+    if folder.is_dir() and not may_be_read(folder):
+        raise RequestError(f"{folder} may not be read: ask for the right to.")
     found = read_manifest(folder)
     if not found:
         raise RequestError(f"{folder} is no run folder: it has no readable manifest.json; give a folder under runs/.")
@@ -169,10 +167,27 @@ def unreadable(path: Path, error: ValidationError | OSError) -> RequestError:
 
 
 def run_folders(root: Path) -> Iterator[Path]:
-    """The folders under ``root`` that hold, or should hold, a trained run: ``<notebook>/<run>``, hidden ones aside."""
-    for path in sorted(root.glob("[!.]*/[!.]*")):
-        if path.is_dir() and path.parent.name not in READERS:
-            yield path
+    """The folders under ``root`` that hold, or should hold, a trained run: ``<notebook>/<run>``, hidden ones aside.
+
+    The folder of a notebook that may not be read is among them, for ``open_runs`` to name it.
+    """
+    for lab in folders_in(root):
+        if lab.name not in READERS:
+            yield from folders_in(lab) if may_be_read(lab) else [lab]
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, hidden ones aside; none if it is not there."""
+    return sorted(path for path in folder.glob("[!.]*") if path.is_dir())
+
+
+def may_be_read(folder: Path) -> bool:
+    """Whether one may look into a folder."""
+    try:
+        os.scandir(folder).close()
+    except PermissionError:
+        return False
+    return True
 
 
 def find_runs(root: Path) -> tuple[list[FinishedRun], pd.DataFrame]:

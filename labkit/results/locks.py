@@ -50,4 +50,18 @@ def _is_held(path: Path) -> bool:
     except Timeout:
         return True
     except OSError:
+        return _is_held_by_another_user(path)
+
+
+def _is_held_by_another_user(path: Path) -> bool:
+    """The same for a lock that may be read but not written."""
+    try:
+        import fcntl  # not there on Windows
+
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
         return False

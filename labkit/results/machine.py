@@ -46,8 +46,8 @@ def code_version(notebook: str = "") -> dict[str, Any]:
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.json")]):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
     digest.update("\n".join(_code_cells(notebook)).encode())
-    commit = _git("rev-parse", "HEAD")
-    dirty = bool(_git("status", "--porcelain")) if commit else None
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    dirty = None if changes is None else changes != ""
     return {"commit": commit, "dirty": dirty, "sha256": digest.hexdigest()}
 
 
@@ -79,4 +79,4 @@ def _git(*words: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip()

@@ -139,11 +139,13 @@ def limits_words(limits: pd.DataFrame) -> str:
     mine, masked, classed = (
         at[name] for name in ("this network", "this network, told the mask", "this network's mask, told both classes")
     )
-    limit = "the class" if 1 - masked > 1 - classed else "the mask"
+    limit = "Class and mask limit it alike."
+    if masked != classed:
+        limit = f"What limits it is **{'the class' if masked < classed else 'the mask'}**."
     return (
         f"This network is right about {percent(mine)} of the pixels. Told which pixels are the digit's, it would be "
         f"right about {percent(masked)}; told both classes, so that only its mask counts, about {percent(classed)}. "
-        f"What limits it is **{limit}**."
+        f"{limit}"
     )
 
 

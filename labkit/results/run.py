@@ -24,6 +24,7 @@ from labkit.files import remove_unfinished, write_atomic, write_json
 from labkit.results.locks import lock
 from labkit.results.machine import code_version, environment, training_code
 from labkit.results.manifest import FINISHED, RESERVE, TOKEN, read_results, status_after, timestamp, written_manifest
+from labkit.results.words import many
 from labkit.training.resume import Observer, can_go_on, differences
 from labkit.untrusted import why
 
@@ -192,7 +193,7 @@ class Run(History):
         kept = [n for n in ("results.json", "history.csv", "manifest.json") if (self.folder / n).exists()]
         return (
             f"The run is **{self.manifest['status']}** after {self.manifest['seconds']:.0f} s. `{self.folder}` holds "
-            f"{len(names)} figures ({', '.join(names)}), the tables, {', '.join(f'`{name}`' for name in kept)}."
+            f"{many(len(names), 'figure')} ({', '.join(names)}), the tables, {', '.join(f'`{name}`' for name in kept)}."
         )
 
     def finish(self) -> None:

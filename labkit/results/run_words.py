@@ -8,9 +8,9 @@ from labkit.training.metrics import student_t
 FEW = 3  # seeds below which nothing is said about seeds
 
 
-def points(share: float) -> str:
+def points(share: float, digits: int = 1) -> str:
     """0.0123 -> "+1.2": a difference of scores in points, with a true minus sign."""
-    return signed(100 * share, 1)
+    return signed(100 * share, digits)
 
 
 def some(names: list[str], most: int = 4) -> str:
@@ -43,6 +43,10 @@ def cost(table: pd.DataFrame) -> str:
     if not len(counted):  # runs of another version
         return time
     small, big = counted.iloc[0], counted.iloc[-1]
+    if len(counted) == 1 < len(table):
+        return (
+            f"{small['network']} has {small['parameters']:,.0f} parameters; those of the others are not known. {time}"
+        )
     if small["parameters"] == big["parameters"] and len(counted) == len(table):
         return f"Every network here has {small['parameters']:,.0f} parameters. {time}"
     return (

@@ -225,6 +225,8 @@ def recipe_words(params: Mapping[str, Any], experiment: str, recipe: Mapping[str
 def verdict(claim: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     """``reproduced`` where the reported value lies in our 95 % interval, else better or worse; a loss is better low."""
     if "low" not in ours:
+        if ours["value"] == claim["value"]:
+            return "reproduced (no interval)"
         better = (ours["value"] > claim["value"]) == (claim["metric"] != "loss")
         return ("better" if better else "worse") + " (no interval)"
     if ours["low"] <= claim["value"] <= ours["high"]:

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,11 +20,13 @@ from labkit.labs.parameters import assigned
 from labkit.paths import runs_root
 from labkit.results.finished import READERS
 from labkit.running.execute import execute
+from labkit.running.machine import write_error
 from labkit.running.request import Request, make_request
 from labkit.untrusted import why
 
 COLUMNS = ("student", "path", "notebook", "exercise", "state", "hint", "answer", "rerun", "match", "problem")
 HERE_ONLY = ("data_root", "runs_root", "fresh")  # parameters that mean something on the student's machine alone
+COPY = re.compile(r"[ _-]*(\(\d+\)|-Copy\d+)$")  # what browsers and JupyterLab add to the name of a copy
 FORMULA = ("=", "+", "-", "@", "\t")  # how a cell begins that a spreadsheet would compute
 
 
@@ -44,34 +48,42 @@ class Checked:
 
 
 def notebooks_in(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    """The notebooks that are named or lie in named folders, hidden ones aside, with the names to show."""
+    """The notebooks that are named or lie in named folders, hidden ones aside, with the names to show.
+
+    A folder in there that may not be read is in the list, too, for ``check`` to say so. Names are told from what all
+    ``paths`` have in common, so that ``handed_in/*`` are called as they would be in ``handed_in``.
+    """
     found = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted((p for p in path.rglob("*.ipynb") if not _hidden(p.relative_to(path))), key=_as_said)
-            found += [(p, p.relative_to(path).as_posix()) for p in inside]
-        elif path.exists():
-            found.append((path, str(path)))
+        if os.path.isdir(path):
+            found += sorted(_inside(path), key=lambda inside: str(inside).casefold())
+        elif os.path.exists(path):
+            found.append(path)
         else:
-            raise RequestError(f"There is no {path}: give notebooks, or folders of notebooks.")
+            raise RequestError(f"There is no {path}, or it may not be read: give notebooks, or folders of notebooks.")
     if not found:
         raise RequestError(f"There is no notebook in {', '.join(map(str, paths))}: give another folder.")
-    return found
+    folders = [os.path.abspath(path if os.path.isdir(path) else path.parent) for path in paths]
+    base = os.path.commonpath(folders)
+    alone = len(paths) == 1 and not os.path.isdir(paths[0])
+    return [(path, str(path) if alone else Path(os.path.relpath(path, base)).as_posix()) for path in found]
 
 
-def _as_said(path: Path) -> str:
-    """What paths are sorted by: names in capitals and in small letters together."""
-    return str(path).casefold()
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _inside(folder: Path) -> Iterator[Path]:
+    """Notebooks somewhere in a folder, and folders there that may not be read."""
+    refused: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=lambda error: refused.append(Path(error.filename))):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in files if name.endswith(".ipynb") and not name.startswith("."))
+    yield from refused
 
 
 def check(path: Path, name: str, rerun: bool, data: str = "", timeout: float = 0) -> Checked:
     """Look at one notebook and, with ``rerun``, run it; whatever is wrong with it is its ``problem``, in a sentence."""
     notebook, found = "", ()
     try:
+        if path.is_dir():
+            raise RequestError(f"{path} may not be read: ask for the right to, or leave it out.")
         submission = read_submission(path)
         notebook, found = submission.notebook, tuple(rows(submission))
         again = tuple(run_again(submission, data, timeout)) if rerun else ()
@@ -88,11 +100,10 @@ def run_again(submission: Submission, data: str, timeout: float) -> list[Row]:
         copy = Path(place) / f"{submission.notebook}.ipynb"
         write_atomic(copy, json.dumps(bare(submission.path)))
         outcome = execute(request_for(submission, copy, data, place), fresh=True, timeout=timeout)
-        if outcome.status == "interrupted":
+        if outcome.stopped:
             raise KeyboardInterrupt
         if outcome.status != "completed":
-            error = outcome.manifest.get("error") or {}
-            raise LabError(f"Run again, it {outcome.status}: {error.get('type')}: {error.get('message')}")
+            raise LabError(f"Run again, it {outcome.failure()}")
         return rows(read_submission(outcome.folder / "notebook.ipynb"))
 
 
@@ -151,7 +162,8 @@ def matches(row: Row, again: Row) -> bool:
 
 def student_of(one: Checked) -> str:
     """What a path says beside the notebook's name: the folder of a student, or a name in the file's own."""
-    names = [*Path(one.name).parts[:-1], Path(one.name).stem]
+    path = Path(one.name)
+    names = [*path.relative_to(path.anchor).parts[:-1], COPY.sub("", path.stem)]
     known = next((lab for lab in LABS if lab in names[-1]), names[-1] if len(names) > 1 else "")
     names[-1] = names[-1].replace(known, "").strip(" _-.") if known else names[-1]
     return "/".join(name for name in names if name)
@@ -180,6 +192,12 @@ def summary(one: Checked) -> str:
     differ = [row.exercise for row, again in one.pairs() if again and not matches(row, again)]
     other = f"  run again, other: {', '.join(differ)}" if differ else ""
     return f"{one.name}  {said}{other}{f'  {one.problem}' if one.problem else ''}"
+
+
+def check_place(path: Path) -> None:
+    """RequestError if no table can be written there: known before what may take hours."""
+    if fault := "it is a folder" if path.is_dir() else write_error(path.parent):
+        raise RequestError(f"{path} cannot be written ({fault}): give another --csv.")
 
 
 def write_table(path: Path, checked: Sequence[Checked]) -> None:

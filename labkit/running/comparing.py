@@ -1,6 +1,7 @@
 """Runs side by side at the command line: the lines that ``labkit compare`` prints."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,8 @@ import pandas as pd
 from labkit.errors import RequestError
 from labkit.files import write_asked
 from labkit.results import compare
-from labkit.results.finished import READERS, FinishedRun, open_runs
+from labkit.results.finished import READERS, FinishedRun, folders_in, open_runs, run_folders
+from labkit.results.run_words import points
 from labkit.results.words import score
 
 COLUMNS = ("run", "seed", "score", "95 % interval", "n", "epochs", "minutes", "precision")
@@ -16,16 +18,21 @@ COLUMNS = ("run", "seed", "score", "95 % interval", "n", "epochs", "minutes", "p
 
 def find(paths: Sequence[Path]) -> tuple[list[FinishedRun], pd.DataFrame]:
     """The finished runs in run folders and folders of such, each once; RequestError if there are none."""
-    manifests = [
-        found for path in paths for level in ("", "*/", "*/*/") for found in path.glob(f"{level}manifest.json")
-    ]
-    folders = dict.fromkeys(manifest.parent.resolve() for manifest in sorted(manifests))
+    folders = dict.fromkeys(folder.resolve() for path in paths for folder in _runs_in(path))
     runs, left_out = open_runs(folder for folder in folders if folder.parent.name not in READERS)
     if not runs:
         reasons = "; ".join(f"{row.folder}: {row.reason}" for row in left_out.head(3).itertuples())
         where = ", ".join(map(str, paths))
         raise RequestError(f"There is no finished run in {where}{f' ({reasons})' if reasons else ''}: make one first.")
     return runs, left_out
+
+
+def _runs_in(path: Path) -> Iterable[Path]:
+    """The run that a folder is, or those of the lab whose folder it is, or those of all labs."""
+    if os.path.exists(path / "manifest.json"):
+        return [path]
+    inside = folders_in(path)
+    return inside if any(os.path.exists(run / "manifest.json") for run in inside) else run_folders(path)
 
 
 def lines(paths: Sequence[Path], csv: Path | None = None) -> Iterator[str]:
@@ -37,8 +44,8 @@ def lines(paths: Sequence[Path], csv: Path | None = None) -> Iterator[str]:
         yield f"\n{asked}"
         yield _table(compare.runs_table(group))
     for row in compare.effects(runs).itertuples():
-        interval = f"95 % interval {100 * row.low:+.2f} to {100 * row.high:+.2f}, over {row.over}"
-        yield f"\n{row.change} against {row.against}: {100 * row.difference:+.2f} points ({interval})"
+        interval = f"95 % interval {points(row.low, 2)} to {points(row.high, 2)}, over {row.over}"
+        yield f"\n{row.change} against {row.against}: {points(row.difference, 2)} points ({interval})"
     asked_for = [run for run in runs if not run.is_rival]
     if len(asked_for) == 2:
         yield f"\n{compare.differences_words(*asked_for)}"

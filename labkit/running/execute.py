@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,12 @@ def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outc
     """
     if done := complete_already(request, fresh):
         return done
-    started = Started(request, fresh, threads_within_quota())
+    started, stopped = Started(request, fresh, threads_within_quota()), False
     try:
-        _watch(started.process, request.folder, started.token, timeout)
+        stopped = _watch(started.process, request.folder, started.token, timeout)
     finally:
         outcome = started.close()
-    return outcome
+    return replace(outcome, stopped=stopped)
 
 
 class Started:
@@ -123,8 +124,11 @@ def _start(request: Request, log: Any, threads: int = 0) -> subprocess.Popen:
     )
 
 
-def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) -> None:
-    """Wait for papermill's end, show the progress, and see to it that the manifest says how it ended."""
+def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) -> bool:
+    """Wait for papermill's end, show the progress, and see to it that the manifest says how it ended.
+
+    Whether it was Ctrl-C, in this process, that ended it.
+    """
     began, shown = time.monotonic(), ""
     try:
         while process.poll() is None:
@@ -134,12 +138,15 @@ def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) 
                 _interrupt(process, folder, token)
                 message = f"the run took longer than {timeout:g} s and was stopped"
                 error = {"type": "TimeoutError", "message": message, "cell": None}
-                return end_from_outside(folder, token, error, unless=("completed",))
-        return _say_how_it_ended(process, folder, token)
+                end_from_outside(folder, token, error, unless=("completed",))
+                return False
+        _say_how_it_ended(process, folder, token)
+        return False
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait
             _interrupt(process, folder, token)
-        return end_from_outside(folder, token, STOPPED)
+        end_from_outside(folder, token, STOPPED)
+        return True
     finally:
         if shown:
             print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -83,6 +83,8 @@ def parse(grid: Sequence[str]) -> dict[str, list[str]]:
         options = [option.strip() for option in rest.split(",")]
         if not name or not equals or not all(options):
             raise RequestError(f"--grid {text!r} is no list of values: write NAME=A,B, a value between any two commas.")
+        if len(set(options)) < len(options):
+            raise RequestError(f"--grid {text!r} has a value twice: leave one out.")
         if name in values:
             raise RequestError(f"Parameter {name!r} has two grids: put all its values into one, --grid {name}=A,B.")
         if name in NO_GRID:

@@ -18,6 +18,7 @@ class Outcome:
     manifest: dict[str, Any]
     seconds: float = 0.0
     reused: bool = False
+    stopped: bool = False  # by whoever waited for it
 
     @property
     def status(self) -> str:
@@ -26,7 +27,7 @@ class Outcome:
 
     def reuse(self) -> str:
         """What to say of a run that was not repeated."""
-        same = self.manifest["code"]["sha256"] == code_version(self.manifest["notebook"])["sha256"]
+        same = self.manifest.get("code", {}).get("sha256") == code_version(self.manifest.get("notebook", ""))["sha256"]
         return "complete already" + ("" if same else ", by other code") + ": --fresh runs it again"
 
     def score(self, metric: str) -> str:
@@ -48,5 +49,6 @@ class Outcome:
 def complete_already(request: Request, fresh: bool = False) -> Outcome | None:
     """The outcome of an earlier run of the same request, if it is complete and may be kept."""
     found = Outcome(request.folder, read_manifest(request.folder), reused=True)
-    kept = found.manifest.get("status") == "completed" and request.lab.METRIC in found.results()
+    score = found.results().get(request.lab.METRIC, {})
+    kept = found.manifest.get("status") == "completed" and {"value", "n", "interval"} <= score.keys()
     return found if kept and not (fresh or request.params.fresh) else None

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.finders import is_there, official
-from labkit.data.sources import registry
+from labkit.data.sources import check_root, registry
 from labkit.errors import LabError
 from labkit.labs import lab_of, pair_scoring, run_tables, scoring
 from labkit.labs.common import find_data, notebook_defaults
 from labkit.labs.parameters import Checked, text, whole
-from labkit.paths import data_root, runs_root
+from labkit.paths import data_root, data_root_is_named, runs_root
 from labkit.results import figures, mask_words, masks, notebook, pairs, picture_tables, plots, run_plots, run_words
 from labkit.running import hardware, machine
 from labkit.running.doctor import Steps
@@ -73,9 +73,10 @@ def data_sets(root: str) -> pd.DataFrame:
 def _here(name: str, root: str) -> str:
     """What of a data set lies under the data root."""
     try:
+        check_root(data_root(root), data_root_is_named(root))
         return official(name, root).name if is_there(name, data_root(root)) else "no: the sample is taken"
     except LabError as error:
-        return f"damaged: {error}"
+        return f"cannot be used: {error}"
 
 
 def show_lab(number: str, params: Parameters) -> None:

@@ -167,6 +167,13 @@ def lines(table: pd.DataFrame) -> str:
     return shown.assign(best=table["best"].map({True: "*", False: ""})).to_string(index=False)
 
 
+def star(table: pd.DataFrame) -> str:
+    """What the star of ``lines`` means, or why there is none."""
+    if table["best"].any():
+        return "* best by the validation score; the test score chose nothing"
+    return "None is marked as best: none is complete, or the test images chose the epochs, or not all had the same ones"
+
+
 def write_table(table: pd.DataFrame, runs: Sequence[Planned]) -> Path:
     """Write the merged table beside its runs, under a name that only these runs have."""
     folder, names = runs[0].request.folder.parent, sorted(run.request.folder.name for run in runs)

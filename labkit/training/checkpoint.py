@@ -36,7 +36,7 @@ def save_checkpoint(
 ) -> None:
     """Write weights and the optimiser's state, where given, and ``facts`` (anything JSON can hold) to ``path``.
 
-    ``before`` is called when the new file is whole and about to take its place. StorageError on a full disk.
+    ``before`` is called when the new file is safe on the disk and about to take its place. StorageError on a full disk.
     """
     tensors = {f"model.{name}": t for name, t in model.state_dict().items()} if model else {}
     if optimiser:
@@ -44,13 +44,12 @@ def save_checkpoint(
             tensors |= {f"optimiser.{i}.{slot}": t for slot, t in slots.items() if isinstance(t, Tensor)}
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     text = json.dumps(facts)
-    with whole_file(path) as unfinished:
+    with whole_file(path, before) as unfinished:
         try:
             save_file(tensors, unfinished, {"facts": text, "sha256": digest(tensors, text)})
         except SafetensorError as error:  # "… No space left on device (os error 28)"
             number = re.search(r"os error (\d+)", str(error))
             raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from error
-        before()
 
 
 def digest(tensors: Mapping[str, Tensor], facts: str) -> str:

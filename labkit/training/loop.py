@@ -86,13 +86,13 @@ def fit(
                     observer.on_epoch(state.history, val_scores)
                 save_last()
                 keep_if_best(best, model, state, recipe.metric_name)
-            checkpoints.complete(state)
+            load_best(best, model, state.history, recipe.metric_name)
+            checkpoints.complete(state)  # only now: it takes away the last weights
             interrupt.check()  # a stop that came while the last epoch was saved
         except StoppedBetweenSteps:
             if not state.complete:
                 save_last()
             raise stopped_in_order() from None
-    load_best(best, model, state.history, recipe.metric_name)
     return state.history
 
 
@@ -133,9 +133,7 @@ def train_epoch(
     for images, targets in train.from_step(state.epoch, state.step):
         set_learning_rate(recipe, state, len(train))
         measured = learn_within_memory(model, images, targets, recipe, state, scaler, observers)
-        scaler.step(recipe.optimiser)
-        scaler.update()
-        recipe.optimiser.zero_grad(set_to_none=True)
+        take_step(recipe.optimiser, scaler)
         state.step += 1
 
         # Reading a number back makes a GPU wait, so the losses stay on the device and are read a few times a second.
@@ -147,6 +145,21 @@ def train_epoch(
             for observer in observers:
                 observer.on_step(state, len(train))
             interrupt.check()
+
+
+def take_step(optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
+    """Move the weights; TrainingError where there is no memory for what the optimiser keeps, twice the weights."""
+    try:
+        scaler.step(optimiser)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"The memory does not suffice for the optimiser's running means ({reason(error)}): take a smaller network, "
+            f"or the optimiser sgd, or a machine with more memory."
+        ) from error
+    scaler.update()
+    optimiser.zero_grad(set_to_none=True)
 
 
 def learn_within_memory(
@@ -289,7 +302,7 @@ def evaluate(
 
 @torch.inference_mode()
 def predict(model: nn.Module, batches: Batches, precision: Precision) -> Tensor:
-    """The logits of all images, float32 on the CPU, in the order of ``batches``: (N, K)."""
+    """The logits of all images, float32 on the CPU, in the order of ``batches``: (N, K), of pixels (N, K, H, W)."""
     return torch.cat([forward(model, images, precision).cpu() for images, _ in batches.from_step(epoch=0)])
 
 

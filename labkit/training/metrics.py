@@ -72,7 +72,7 @@ def confusion_matrix(targets: np.ndarray, predictions: np.ndarray, num_classes: 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Per class of a (K, K) confusion matrix: n, accuracy (its recall) with Wilson interval, precision, F1; each (K,).
 
-    NaN where a class was never there, or never predicted.
+    NaN where there is nothing to divide by: a class that was never there, or, for the precision, never predicted.
     """
     right, there, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     low, high = np.array([wilson(int(r), int(n)) for r, n in zip(right, there, strict=True)]).T

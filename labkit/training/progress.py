@@ -1,5 +1,6 @@
 """Live progress: a bar with loss, metric and time left in Jupyter and a terminal, else a plain line per epoch."""
 
+import functools
 import math
 import sys
 import time
@@ -118,7 +119,11 @@ class TensorBoard(Observer):
     def __init__(self, folder: Path, picture: Callable[[], np.ndarray] | None = None):
         from torch.utils.tensorboard import SummaryWriter  # an extra: only those who ask for it need it
 
-        self.writer, self.picture = SummaryWriter(folder), picture
+        self.open, self.writer, self.picture = functools.partial(SummaryWriter, folder), None, picture
+
+    def on_begin(self, state: State, steps: int) -> None:
+        """Open the file; epochs that will be repeated replace what was written of them before."""
+        self.writer = self.open(purge_step=state.epoch + 1)
 
     def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
         """Add the epoch's numbers and picture."""
@@ -128,4 +133,9 @@ class TensorBoard(Observer):
                 self.writer.add_scalar(name, value, row["epoch"])
         if self.picture:
             self.writer.add_image("image, true mask, predicted mask", self.picture(), row["epoch"], dataformats="HWC")
+
+    def close(self) -> None:
+        """Write what is left, and end the thread that writes."""
+        if self.writer:
+            self.writer.close()
         self.writer.flush()

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
 from PIL import Image
 
-from labkit.errors import RequestError
+from labkit.errors import LabError
 
 SHOWN, SHARP = 100, 150  # dots per inch on the screen, and in the picture, for screens with small dots
 # of a control; a Layout of ipywidgets would be a widget itself, made when this is imported, seen or not
@@ -51,7 +51,7 @@ class Explorer:
             try:
                 sentence = self.draw(figure, **{name: control.value for name, control in self.controls.items()})
                 self.view.value = as_html(figure, sentence)
-            except RequestError as error:
+            except LabError as error:
                 self.view.value = f"<p>{html.escape(str(error))}</p>"
 
 

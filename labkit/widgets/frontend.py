@@ -12,10 +12,11 @@ from typing import Any, ParamSpec
 
 from IPython import get_ipython
 from IPython.display import DisplayHandle, display
-from ipywidgets import DOMWidget
+from ipywidgets import DOMWidget, Widget
 
 P = ParamSpec("P")
 VIEW = "application/vnd.jupyter.widget-view+json"
+SHOWN: dict[str, tuple[str, list[DOMWidget]]] = {}  # by cell: the request that ran it last, and what that showed
 STILL = "(A widget was here. Open the notebook in Jupyter and run this cell to use it.)"
 
 
@@ -39,6 +40,32 @@ def offered(build: Callable[P, Any]) -> Callable[P, None]:
     @functools.wraps(build)
     def offer(*args: P.args, **options: P.kwargs) -> None:
         if is_there():
-            show(build(*args, **options).box)
+            shown = shown_by_this_run()
+            shown.append(build(*args, **options).box)
+            show(shown[-1])
 
     return offer
+
+
+def shown_by_this_run() -> list[DOMWidget]:
+    """The widgets of this run of the cell; those of the run before are closed.
+
+    ipywidgets keeps what is open for good, and with it all that it draws from: a network, its optimiser, a data set.
+    """
+    request = get_ipython().kernel.get_parent("shell")
+    cell, this = request["metadata"]["cellId"], request["header"]["msg_id"]
+    before, widgets = SHOWN.get(cell, ("", []))
+    if before != this:
+        for widget in widgets:
+            close(widget)
+        SHOWN[cell] = this, []
+    return SHOWN[cell][1]
+
+
+def close(widget: Widget) -> None:
+    """Take a widget away, and all within it."""
+    for part in (getattr(widget, name) for name in widget.keys or ()):
+        for inner in part if isinstance(part, tuple) else (part,):
+            if isinstance(inner, Widget):
+                close(inner)
+    widget.close()

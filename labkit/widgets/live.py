@@ -131,5 +131,4 @@ def training(recipe: Recipe) -> Iterator[list[Observer]]:
     finally:
         live.stop.training = False
         place.update(left, raw=True)
-        for widget in (live.box, live.view, live.stop.button):
-            widget.close()
+        frontend.close(live.box)

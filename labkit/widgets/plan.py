@@ -1,5 +1,6 @@
 """One function a widget, one line in a notebook: what training will do, tried out before it does it."""
 
+import math
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -54,14 +55,22 @@ def schedule(params: TrainingParameters, recipe: Recipe, steps: int) -> Explorer
 
     longest = max(20, 2 * params.epochs)
     cut = params.step_size if params.schedule in CUT else max(1, params.epochs // 3)  # is to be seen
+    power = math.log10(params.learning_rate)
     controls = {
         "schedule": Dropdown(options=SCHEDULES, value=params.schedule, description="schedule", **WIDE),
-        "learning_rate": FloatLogSlider(params.learning_rate, min=-5, max=0, description="highest rate", **WIDE),
+        "learning_rate": FloatLogSlider(
+            params.learning_rate, min=min(-5, power), max=max(0, power), description="highest rate", **WIDE
+        ),
         "epochs": IntSlider(params.epochs, 1, longest, description="epochs", **WIDE),
         "warmup_epochs": FloatSlider(
-            params.warmup_epochs, min=0, max=longest / 2, step=0.1, description="warm-up (epochs)", **WIDE
+            params.warmup_epochs,
+            min=0,
+            max=max(longest / 2, params.warmup_epochs),
+            step=0.1,
+            description="warm-up (epochs)",
+            **WIDE,
         ),
-        "step_size": IntSlider(cut, 1, longest, description="step (epochs)", **WIDE),
+        "step_size": IntSlider(cut, 1, max(longest, cut), description="step (epochs)", **WIDE),
     }
     return Explorer(draw, controls, (6.5, 3.4))
 
@@ -88,7 +97,10 @@ def augmentation(params: TrainingParameters, lab: ModuleType, split: Split) -> E
 
     ranges = {name: control for name, control in range_controls().items() if name in type(params).model_fields}
     for name, control in ranges.items():
-        control.value = getattr(params, name)
+        value = getattr(params, name)
+        if not isinstance(control, Checkbox):
+            control.max = max(control.max, value)
+        control.value = value
     place = IntSlider(1, 1, len(split), description="training image", **WIDE)
     return Explorer(draw, {"place": place, **ranges}, (6.0, 3.4))
 
