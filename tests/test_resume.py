@@ -307,7 +307,7 @@ class NoRoom(torch.optim.SGD):
 def test_memory_that_does_not_suffice_for_the_optimiser_is_an_error_in_one_sentence(root: Path, tmp_path: Path) -> None:
     model, batches, val, recipe = killed.parts_of("classification", root, 0)
     recipe.optimiser = NoRoom(model.parameters(), 0.1)
-    with pytest.raises(TrainingError, match="does not suffice for the optimiser's running means .*smaller network"):
+    with pytest.raises(TrainingError, match=r"does not suffice for the optimiser's running means .*smaller network"):
         loop.fit(model, batches, val, recipe, tmp_path)
 
 
@@ -322,7 +322,7 @@ def test_the_last_weights_are_kept_until_the_best_are_known_to_be_whole(
         path.write_bytes(b"damaged")
 
     monkeypatch.setattr(loop, "save_checkpoint", save_and_damage)
-    with pytest.raises(DamagedError, match="best.safetensors"):
+    with pytest.raises(DamagedError, match=r"best\.safetensors"):
         loop.fit(model, batches, val, recipe, tmp_path)
     tensors, facts = read_checkpoint(tmp_path / "last.safetensors")
     assert not facts["state"]["complete"]
