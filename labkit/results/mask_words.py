@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labkit.results.words import many, signed
+from labkit.results.words import many, race, signed
 
 
 def shares(shares: pd.DataFrame) -> str:
@@ -138,15 +138,12 @@ def leak(scores: tuple[np.ndarray, np.ndarray] | None) -> str:
 
 
 def convergence(histories: Mapping[str, pd.DataFrame]) -> str:
-    """Who reaches the lower of the two best validation scores first, in epochs and in seconds of training."""
-    level, lines = min(table["val_dice"].max() for table in histories.values()), []
-    for name, table in histories.items():
-        place = int((table["val_dice"] >= level).to_numpy().argmax())
-        seconds = table["seconds"].cumsum().iloc[place]
-        lines.append(
-            f"{name} after {many(place + 1, 'epoch')} and {seconds:.0f} s (best {table['val_dice'].max():.3f})"
-        )
-    return f"A validation Dice of {level:.3f} is reached by " + " and by ".join(lines) + "."
+    """Which of two networks reaches the lower of their two best validation scores first."""
+    curves = {
+        name: history.assign(score=history["val_dice"], seconds=history["seconds"].cumsum())
+        for name, history in histories.items()
+    }
+    return f"A {race('dice', curves)}."
 
 
 def targets(table: pd.DataFrame, trained_for: str) -> str:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from labkit.results.words import many, name_of, percent, score, signed
+from labkit.results.words import many, name_of, percent, race, score, signed
 from labkit.training.metrics import student_t
 
 FEW = 3  # seeds below which nothing is said about seeds
@@ -85,15 +85,10 @@ def convergence(table: pd.DataFrame) -> str:
     for (panel, _), pair in table.groupby(["panel", "run"], sort=False):
         if pair["label"].nunique() < 2:
             continue
-        best = pair.groupby("label", sort=False)["score"].max()
-        goal = best.min()
-        first = pair[pair["score"] >= goal].groupby("label", sort=False)[["epoch", "seconds"]].first()
-        reached = [f"{name} in epoch {row.epoch:.0f} ({row.seconds:.0f} s)" for name, row in first.iterrows()]
-        metric = pair["metric"].iloc[0]
-        parts.append(f"{panel}: a validation {name_of(metric)} of {score(metric, goal)}, {', '.join(reached)}")
+        parts.append(f"{panel}: a {race(pair['metric'].iloc[0], dict(list(pair.groupby('label', sort=False))))}.")
     if not parts:
         return "No two networks were trained side by side yet: `labkit run 03` does that."
-    return f"The lower of the two best scores is reached so. {'; '.join(parts)}."
+    return " ".join(parts)
 
 
 def gaps(table: pd.DataFrame) -> str:

@@ -203,6 +203,18 @@ def mistakes(wrong: pd.DataFrame) -> str:
     return f"The {shown} on the test images: {'; '.join(named)}."
 
 
+def race(metric: str, curves: Mapping[str, pd.DataFrame]) -> str:
+    """When each curve first reaches the lowest of their best validation scores: columns epoch, seconds so far, score.
+
+    ``validation Dice of 0.712 is reached by UNet in epoch 5 (31 s; best 0.712) and by …``.
+    """
+    goal, parts = min(curve["score"].max() for curve in curves.values()), []
+    for name, curve in curves.items():
+        first, best = curve[curve["score"] >= goal].iloc[0], score(metric, curve["score"].max())
+        parts.append(f"{name} in epoch {first['epoch']:.0f} ({first['seconds']:.0f} s; best {best})")
+    return f"validation {name_of(metric)} of {score(metric, goal)} is reached by {' and by '.join(parts)}"
+
+
 def rivals(names: tuple[str, str], tables: tuple[pd.DataFrame, pd.DataFrame], metric: str) -> str:
     """Two networks on the same test images (columns ``sample`` and ``metric``): their difference with its interval."""
 
