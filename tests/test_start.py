@@ -53,7 +53,7 @@ def test_what_is_amiss_comes_with_its_remedy_and_what_is_wrong_comes_first() -> 
     note, wrong = Finding("note", "It is old"), Finding("wrong", "It is broken", "mend it")
     said = start.remedies([Finding("good", "Fine"), note, wrong]).splitlines()
     assert said[-2:] == ["- **wrong**: It is broken. To mend it: mend it.", "- **note**: It is old."]
-    assert start.remedies([Finding("good", "Fine")]) == "**Nothing is wrong**: 1 checks, all good."
+    assert start.remedies([Finding("good", "Fine")]) == "**Nothing is wrong**: 1 check, all good."
 
 
 def test_another_seed_draws_other_pictures() -> None:

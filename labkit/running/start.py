@@ -14,6 +14,7 @@ from labkit.labs.common import find_data, notebook_defaults
 from labkit.labs.parameters import Checked, text, whole
 from labkit.paths import data_root, data_root_is_named, runs_root
 from labkit.results import figures, mask_words, masks, notebook, pairs, picture_tables, plots, run_plots, run_words
+from labkit.results.words import many
 from labkit.running import hardware, machine
 from labkit.running.doctor import Steps
 from labkit.running.findings import Finding
@@ -48,7 +49,7 @@ def remedies(findings: list[Finding]) -> str:
     """What the doctor finds amiss, as a list in Markdown; or that nothing is."""
     amiss = sorted((f for f in findings if f.grade != "good"), key=lambda finding: finding.grade != "wrong")
     if not amiss:
-        return f"**Nothing is wrong**: {len(findings)} checks, all good."
+        return f"**Nothing is wrong**: {many(len(findings), 'check')}, all good."
     said = [f"- **{f.grade}**: {f.what}{f'. To mend it: {f.remedy}' if f.remedy else ''}." for f in amiss]
     return "\n".join([f"{len(findings) - len(amiss)} checks are good. What else was found:", "", *said])
 

@@ -133,9 +133,9 @@ class TensorBoard(Observer):
                 self.writer.add_scalar(name, value, row["epoch"])
         if self.picture:
             self.writer.add_image("image, true mask, predicted mask", self.picture(), row["epoch"], dataformats="HWC")
+        self.writer.flush()
 
     def close(self) -> None:
         """Write what is left, and end the thread that writes."""
         if self.writer:
             self.writer.close()
-        self.writer.flush()
