@@ -291,6 +291,7 @@ def test_a_run_that_takes_too_long_is_stopped_and_says_so(tmp_path: Path) -> Non
     assert finished.returncode == 1
     assert (manifest["status"], manifest["error"]["type"]) == ("failed", "TimeoutError")
     assert "longer than 15 s" in finished.stderr
+    assert (only_run(tmp_path) / "notebook.ipynb").exists()  # which papermill leaves only where it ended by itself
 
 
 def test_of_two_that_start_at_once_one_is_refused_and_the_other_unharmed(tmp_path: Path) -> None:

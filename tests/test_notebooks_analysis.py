@@ -1,6 +1,7 @@
 """The analysis and the report of real runs: notebooks executed, folders read back, documents made by the command."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import TINY, check_exercises, check_figures, check_no_widgets
 
 from labkit.paths import project_root
 from labkit.results.manifest import read_manifest
+from labkit.running.request import make_request
 
 QUICK = ["04", *options(TINY | {"epochs": 1, "blocks": 2, "width": 4})]
 
@@ -56,11 +58,23 @@ def test_the_analysis_shows_the_runs_and_names_the_failed_one(
     assert not [output for output in outputs if output["output_type"] in ("error", "stream")]
 
 
-def test_the_same_runs_are_not_analysed_twice_and_new_ones_are(
-    analysed: tuple[Path, subprocess.CompletedProcess],
+def test_the_same_runs_are_not_analysed_twice_and_other_ones_are(
+    analysed: tuple[Path, subprocess.CompletedProcess], tmp_path: Path
 ) -> None:
     again = run("run", "06", "-p", "measure_side", "32", "--out", analysed[0])
     assert "complete already" in again.stdout
+    fewer = tmp_path / "runs"
+    shutil.copytree(analysed[0], fewer)
+    shutil.rmtree(
+        next(
+            path.parent
+            for path in fewer.glob("04*/*/manifest.json")
+            if read_manifest(path.parent)["status"] == "completed"
+        )
+    )
+    assert (
+        make_request("06", "quick", [("measure_side", "32")], out=str(fewer)).folder.name != folder_of(analysed[0]).name
+    )
 
 
 def test_the_report_of_real_runs(analysed: tuple[Path, subprocess.CompletedProcess], tmp_path: Path) -> None:

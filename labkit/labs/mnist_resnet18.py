@@ -53,8 +53,10 @@ class Parameters(ClassificationParameters):
 
 
 def find_data(params: Parameters) -> Source:
-    """Find and check the data files; nothing is decoded yet."""
-    return mnist.find(data_root(params.data_root), params.source, data_root_is_named(params.data_root))
+    """Find the data and see that these parameters can be met with them."""
+    source = mnist.find(data_root(params.data_root), params.source, data_root_is_named(params.data_root))
+    load_data(params, source)
+    return source
 
 
 def load_data(params: Parameters, source: Source) -> Data:
