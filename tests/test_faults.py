@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,56 +26,77 @@ from labkit.running.headless import GRACE
 from labkit.training.checkpoint import read_checkpoint
 
 WORDS = ["04", "-p", "source", "sample", "-p", "limit", "120", "-p", "batch_size", "16", "-p", "blocks", "2"]
-LONG = [*WORDS, "-p", "epochs", "300"]
+LONG = [*WORDS, "-p", "epochs", "1000", "-p", "rise_factor", "0"]
 
 
 def papermill_of(command: subprocess.Popen) -> list[psutil.Process]:
     return [p for p in psutil.Process(command.pid).children() if "labkit.running.headless" in p.cmdline()]
 
 
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, Path, psutil.Process]]:
-    """A run in the middle of its training: its command, its folder, and the process of papermill."""
-    with under_way("run", *LONG, "--out", tmp_path) as command:
-        wait_for(lambda: list(tmp_path.glob("04_block_cnn/*/history.csv")))
-        (papermill,) = papermill_of(command)
-        yield command, only_run(tmp_path), papermill
+def epochs_of(folder: Path) -> int:
+    """How many epochs the history of a run has, which are 1, 2, 3 and so on, each once."""
+    epochs = pd.read_csv(folder / "history.csv")["epoch"].tolist()
+    assert epochs == list(range(1, len(epochs) + 1))
+    return len(epochs)
 
 
 def goes_on(folder: Path, epochs_before: int) -> None:
     """The same request again takes the training up, behind what was there; then it is stopped with Ctrl-C."""
     with under_way("run", *LONG, "--out", folder.parents[1]) as command:
-        wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs_before + 2)
+        wait_for(lambda: epochs_of(folder) > epochs_before + 2)
         command.send_signal(signal.SIGINT)
         assert command.wait(120) == 130
     assert "it goes on from its last checkpoint" in (folder / "log.txt").read_text("utf-8")
-    assert pd.read_csv(folder / "history.csv")["epoch"].is_monotonic_increasing
     assert read_manifest(folder)["status"] == "interrupted"
 
 
-def test_a_killed_papermill_takes_its_kernel_along_and_the_next_run_goes_on(started: tuple) -> None:
-    command, folder, papermill = started
-    kernel = psutil.Process(read_manifest(folder)["pid"])
-    papermill.kill()
-    assert command.wait(120) == 1
-    assert not kernel.is_running()
-    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    assert (manifest["status"], manifest["error"]["type"]) == ("failed", "KernelDied")
-    goes_on(folder, len(pd.read_csv(folder / "history.csv")))
+@dataclass
+class Killed:
+    """A run of which one process was killed: who was left, what the command said, and the manifest as it is."""
+
+    left: list[psutil.Process]
+    code: int
+    said: str
+    manifest: dict[str, Any]
+    epoch: int
 
 
-def test_a_killed_labkit_run_ends_its_notebook_in_order_and_the_next_run_goes_on(started: tuple) -> None:
-    command, folder, papermill = started
-    kernel = psutil.Process(read_manifest(folder)["pid"])
-    command.kill()
-    psutil.wait_procs([papermill, kernel], timeout=90)
-    assert not papermill.is_running()
-    assert not kernel.is_running()
-    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    assert (manifest["status"], manifest["error"]["type"]) == ("interrupted", "KeyboardInterrupt")
-    _, facts = read_checkpoint(folder / "checkpoints" / "last.safetensors")
-    assert facts["state"]["epoch"] >= 1
-    goes_on(folder, len(pd.read_csv(folder / "history.csv")))
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Killed]]:
+    """A long run, started again each time after its kernel, papermill and ``labkit run`` itself were killed in turn."""
+    out, found = tmp_path_factory.mktemp("runs"), {}
+    for victim in ("kernel", "papermill", "command"):
+        before = epochs_of(only_run(out)) if found else 0
+        with under_way("run", *LONG, "--out", out) as command:
+            wait_for(lambda: list(out.glob("04_block_cnn/*/history.csv")))
+            folder = only_run(out)
+            wait_for(lambda folder=folder, before=before: epochs_of(folder) > before + 1)
+            family = {"papermill": papermill_of(command)[0], "kernel": psutil.Process(read_manifest(folder)["pid"])}
+            family.get(victim, command).kill()
+            _, said = command.communicate(timeout=120)
+        left = psutil.wait_procs(list(family.values()), timeout=90)[1]
+        epoch = read_checkpoint(folder / "checkpoints" / "last.safetensors")[1]["state"]["epoch"]
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        found[victim] = Killed(left, command.returncode, said, manifest, epoch)
+    return folder, found
+
+
+@pytest.mark.parametrize("victim", ["kernel", "papermill"])
+def test_a_killed_kernel_or_papermill_ends_the_run_and_the_next_goes_on(victim: str, killed: tuple) -> None:
+    one = killed[1][victim]
+    assert (one.left, one.code) == ([], 1)
+    assert "KernelDied" in one.said
+    assert (one.manifest["status"], one.manifest["error"]["type"]) == ("failed", "KernelDied")
+    assert one.epoch >= 1
+
+
+def test_a_killed_labkit_run_ends_its_notebook_in_order_and_the_next_run_goes_on(killed: tuple) -> None:
+    folder, found = killed
+    one = found["command"]
+    assert not one.left
+    assert (one.manifest["status"], one.manifest["error"]["type"]) == ("interrupted", "KeyboardInterrupt")
+    assert [found[victim].epoch for victim in found] == sorted({found[victim].epoch for victim in found})
+    goes_on(folder, epochs_of(folder))
 
 
 def test_a_labkit_run_killed_before_its_kernel_has_begun_ends_at_once(tmp_path: Path) -> None:
@@ -88,10 +109,9 @@ def test_a_labkit_run_killed_before_its_kernel_has_begun_ends_at_once(tmp_path: 
     assert (manifest["status"], manifest["sessions"]) == ("interrupted", [])
 
 
-def test_changed_code_is_named_and_needs_to_be_allowed(started: tuple) -> None:
-    command, folder, _ = started
-    command.send_signal(signal.SIGINT)
-    assert command.wait(120) == 130
+def test_changed_code_is_named_and_needs_to_be_allowed(killed: tuple) -> None:
+    folder, _ = killed
+    sessions = len(read_manifest(folder)["sessions"])
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     manifest["training_code"] |= {"labkit/training/loop.py": "another", "torch": "1.0"}
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
@@ -100,9 +120,9 @@ def test_changed_code_is_named_and_needs_to_be_allowed(started: tuple) -> None:
     (line,) = refused.stderr.splitlines()
     assert "since then torch, labkit/training/loop.py changed: go on all the same with anyway = True (--anyway)" in line
     with under_way("run", *LONG, "--anyway", "--out", folder.parents[1]) as command:
-        wait_for(lambda: len(read_manifest(folder)["sessions"]) == 2)
-        epochs = len(pd.read_csv(folder / "history.csv"))
-        wait_for(lambda: len(pd.read_csv(folder / "history.csv")) > epochs)
+        wait_for(lambda: len(read_manifest(folder)["sessions"]) > sessions)
+        epochs = epochs_of(folder)
+        wait_for(lambda: epochs_of(folder) > epochs)
         command.send_signal(signal.SIGINT)
         assert command.wait(120) == 130
     goes_on(folder, epochs)  # what was allowed once is the code of the run from then on

@@ -144,6 +144,12 @@ def test_a_combination_that_fails_is_named_and_the_others_finish(swept: Swept) -
     *_, last = finished.stderr.splitlines()
     assert last.startswith("learning_rate=10.0 seed=0  failed in cell ")
     assert "TrainingError: " in last
+    (failed,) = (path for path, state in states(swept.out).items() if state == "failed")
+    error = json.loads((failed / "manifest.json").read_text("utf-8"))["error"]
+    assert "learning rate 10, precision" in error["message"]
+    assert isinstance(error["cell"], int)
+    assert "Traceback" in (failed / "log.txt").read_text("utf-8")  # what papermill wrote to stderr is kept
+    assert not (failed / "results.json").exists()
     done = {read_manifest(path)["parameters"]["learning_rate"]: state for path, state in states(swept.out).items()}
     assert done == {10.0: "failed", 0.003: "completed", 0.002: "completed", 0.001: "completed"}
     table, *_ = finished.stdout.split("* best")
