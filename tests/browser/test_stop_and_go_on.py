@@ -1,4 +1,4 @@
-"""A training stopped by a button of its own, then by the square one: each time it goes on from the step it had reached."""
+"""A training stopped by its own button, then by the square one: each time it goes on from the step it had reached."""
 
 import re
 from pathlib import Path
