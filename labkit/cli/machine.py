@@ -15,10 +15,12 @@ DATA_SETS = ["mnist", "liver", "cifar10", "pets"]  # as in data/finders.py, whic
 @click.option("--out", default="", metavar="DIR", help="Folder of the runs.")
 def doctor(root: str, out: str) -> None:
     """Say what is wrong on this machine and how to mend it, and what a run would use."""
+    from labkit.paths import data_root, runs_root
     from labkit.running.doctor import examine, used
     from labkit.running.findings import exit_code
 
     with errors_as_sentences():
+        data_root(root), runs_root(out)  # a folder of nobody is a wrong request, known at once
         findings, steps = examine(root, out)
         for finding in findings:
             click.echo(finding)
