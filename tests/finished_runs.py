@@ -41,7 +41,7 @@ def write_run(
         "name": "made-up slices (sample)" if obstacle else "the published set",
         "kind": "sample" if obstacle == "sample data" else "official",
         "fingerprint": ("f" if obstacle else "0") * 64,
-        "verified": not obstacle,
+        "verified": not obstacle or obstacle.startswith("only "),
         "obstacle": obstacle,
         "counts": {"train": 10, "validation": 3, "test": len(scores)},
         "splits": {"train": "a" * 64, "validation": "b" * 64, "test": test_images},

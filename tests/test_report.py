@@ -346,7 +346,8 @@ def test_reasons_are_given_for_parameters_that_are_there() -> None:
     [
         (("sample data", "sample data"), "sample data, not the real data set"),
         (("sample data", ""), "in part sample data"),
-        (("only 3 of the 20 test images", ""), "not the published data set"),
+        (("only 3 of the 20 test images", ""), "in part not all of the published test data"),
+        (("these files are not the published ones", ""), "not the published data set"),
         (("", ""), None),
     ],
 )

@@ -50,6 +50,8 @@ class DataFacts(BaseModel):
     counts: dict[Word, Whole] = Field(max_length=20)
     splits: dict[Word, Word] = Field(max_length=20)
     obstacle: Word = "a run of an older workbook, which did not say how complete its data were"
+    verified: bool = False  # the files are the published ones
+    complete: bool = False  # or as many as these
 
     @model_validator(mode="after")
     def _sample_data_are_an_obstacle(self) -> Self:

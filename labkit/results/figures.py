@@ -44,6 +44,7 @@ TIMELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same fi
 MARKS = {
     "sample": "sample data, not the real data set",
     "official": "not the published data set",
+    "part": "in part not all of the published test data",
     "mixed": "in part sample data",
 }
 WITHOUT_DATA = ("learning_rate", "sigmoids", "pull", "speed")  # what they show is the same on any data
@@ -111,9 +112,13 @@ def mark_of(manifest: Mapping[str, Any]) -> str:
 
 def mark_of_runs(runs: Sequence[FinishedRun]) -> str:
     """What a figure of many runs says in its corner, if one of them is on anything but complete published data."""
-    kinds = {run.manifest.data.kind for run in runs}
-    kind = kinds.pop() if len(kinds) == 1 else "mixed"
-    return mark_of({"data": {"kind": kind, "verified": not any(run.manifest.data.obstacle for run in runs)}})
+    data = [run.manifest.data for run in runs]
+    if not any(one.obstacle for one in data):
+        return ""
+    if all(one.kind == "official" and (one.verified or one.complete) for one in data):
+        return MARKS["part"]
+    kinds = {one.kind for one in data}
+    return MARKS[kinds.pop() if len(kinds) == 1 else "mixed"]
 
 
 def save(folder: Path, name: str, plot: Plot, table: pd.DataFrame, alt: str, mark: str, /, **options: Any) -> bytes:
