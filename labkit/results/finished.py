@@ -14,7 +14,7 @@ from labkit.data.cache import open_image
 from labkit.errors import CONTROL, LabError, RequestError, one_line
 from labkit.results.facts import HOW, WHERE, Manifest, Result, Results, check_history, check_images, read_table
 from labkit.results.manifest import read_manifest
-from labkit.training.loop import rank
+from labkit.training.loop import best_of
 from labkit.untrusted import file_in
 
 READERS = ("06_analysis",)  # notebooks that train nothing: they read the runs of the others
@@ -52,8 +52,7 @@ class FinishedRun:
     @property
     def chosen(self) -> pd.Series:
         """The row of the history whose weights were kept."""
-        best = max(range(len(self.history)), key=lambda i: rank(self.history.iloc[i], self.metric))
-        return self.history.iloc[best]
+        return self.history.iloc[int(best_of(self.history.to_dict("records"), self.metric)["epoch"]) - 1]
 
     @property
     def model(self) -> str:

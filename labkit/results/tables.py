@@ -12,7 +12,7 @@ from labkit.data.loading import Split
 from labkit.paths import PACKAGE
 from labkit.results.compare import PAIRS
 from labkit.results.finished import NOT_LEARNED
-from labkit.training.loop import Recipe, rank
+from labkit.training.loop import Recipe, best_of
 from labkit.training.metrics import bootstrap, confusion_matrix, per_class, wilson
 
 REPORTED_EPOCHS = (1, 5, 10, 15, 20, 30, 40, 50)  # the reports print these
@@ -127,7 +127,7 @@ def planned_rates(recipe: Recipe, steps: int) -> pd.DataFrame:
 
 def chosen_epoch(history: pd.DataFrame, metric: str) -> int:
     """The epoch whose weights were kept."""
-    return int(max(history.to_dict("records"), key=lambda row: rank(row, metric))["epoch"])
+    return int(best_of(history.to_dict("records"), metric)["epoch"])
 
 
 def loss_accuracy_points(

@@ -111,8 +111,7 @@ def keep_if_best(path: Path, model: nn.Module, state: State, metric_name: str) -
 
 def load_best(path: Path, model: nn.Module, history: Sequence[Row], metric_name: str) -> None:
     """Put the weights of the best epoch into ``model``; DamagedError if ``path`` holds those of another epoch."""
-    row = load_checkpoint(path, model)
-    chosen = max(history, key=lambda row: rank(row, metric_name))
+    row, chosen = load_checkpoint(path, model), best_of(history, metric_name)
     if row != chosen:
         raise DamagedError(path, f"it holds epoch {row.get('epoch')}, but epoch {chosen['epoch']} was the best")
 
@@ -273,6 +272,11 @@ def finish_epoch(state: State, recipe: Recipe, val_loss: float, val_metric: floa
     state.history.append(row)
     state.epoch, state.step, state.images = state.epoch + 1, 0, 0
     state.loss_sum = state.metric_sum = state.seconds = 0.0
+
+
+def best_of(history: Sequence[Row], metric_name: str) -> Row:
+    """The row of the epoch whose weights are kept; of equals, the first."""
+    return max(history, key=lambda row: rank(row, metric_name))
 
 
 def rank(row: Row, metric_name: str) -> tuple[float, float]:
