@@ -21,6 +21,7 @@ from labkit.data.mnist import LAYOUT
 from labkit.data.samples import textures
 from labkit.files import write_json
 from labkit.results.manifest import read_manifest
+from labkit.running import asking
 from labkit.running.execute import _watch
 from labkit.running.headless import GRACE
 from labkit.training.checkpoint import read_checkpoint
@@ -189,3 +190,42 @@ def test_a_run_whose_notebook_could_not_be_saved_is_not_complete(tmp_path: Path,
         write_json(tmp_path / "notebook.ipynb", {"cells": []})
     _watch(subprocess.Popen(["false"]), tmp_path, "ours", 0)
     assert read_manifest(tmp_path)["status"] == status
+
+
+DEAF = """
+import pathlib, signal, sys, time
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(0))  # the first one it does not care for
+print("ready", flush=True)
+step = 0
+while len(heard) < 2:
+    time.sleep(0.05)
+    step += 1
+    if sys.argv[1] == "trains":
+        pathlib.Path("progress.txt").write_text(f"step {step}")
+"""
+
+
+@pytest.mark.parametrize("what", ["trains", "draws"])
+def test_a_notebook_that_has_not_heard_is_asked_again(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "AGAIN", 0.5)
+    words = [sys.executable, "-c", DEAF, what]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as kernel:
+        assert kernel.stdout.readline() == "ready\n"
+        asked = asking.Asked(tmp_path, kernel.pid)
+        wait_for(lambda: asked.ask_again_if_unheard() or kernel.poll() == 0, seconds=30)
+
+
+def test_a_training_that_has_heard_is_left_to_finish_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second interrupt would end it at once, unsaved."""
+    sent = []
+    monkeypatch.setattr(asking.os, "kill", lambda *_: sent.append(0))
+    monkeypatch.setattr(asking, "AGAIN", 0)
+    (tmp_path / "progress.txt").write_text("step 3")
+    asked = asking.Asked(tmp_path, 0)
+    for said in ("step 3", "step 4", "step 4"):
+        (tmp_path / "progress.txt").write_text(said)
+        asked.ask_again_if_unheard()
+    assert len(sent) == 1

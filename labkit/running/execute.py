@@ -22,6 +22,7 @@ from labkit.paths import data_root
 from labkit.results.locks import lock
 from labkit.results.manifest import DEAD, FINISHED, STOPPED, TOKEN, end_from_outside, kernel_of, read_manifest
 from labkit.results.run import Run
+from labkit.running.asking import Asked
 from labkit.running.headless import GRACE, UNFINISHED_NOTEBOOK
 from labkit.running.machine import threads_within_quota
 from labkit.running.outcome import Outcome, complete_already
@@ -90,10 +91,7 @@ class Started:
 def stop(runs: Sequence[Started]) -> list[Outcome]:
     """End runs in order, all at once: each finishes its step and saves; one that takes longer than GRACE is killed."""
     with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait
-        asked, end = [run for run in runs if _ask_to_stop(run.folder, run.token)], time.monotonic() + GRACE
-        for run in asked:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                run.process.wait(max(0, end - time.monotonic()))
+        _interrupt([(run.process, run.folder, run.token) for run in runs])
     return [run.close(STOPPED) for run in runs]
 
 
@@ -135,7 +133,7 @@ def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) 
             time.sleep(0.2)
             shown = _show_progress(folder, shown)
             if timeout and time.monotonic() - began > timeout:
-                _interrupt(process, folder, token)
+                _interrupt([(process, folder, token)])
                 message = f"the run took longer than {timeout:g} s and was stopped"
                 error = {"type": "TimeoutError", "message": message, "cell": None}
                 end_from_outside(folder, token, error, unless=("completed",))
@@ -144,7 +142,7 @@ def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) 
         return False
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait
-            _interrupt(process, folder, token)
+            _interrupt([(process, folder, token)])
         end_from_outside(folder, token, STOPPED)
         return True
     finally:
@@ -172,20 +170,14 @@ def _last_error(folder: Path, code: int) -> dict[str, Any]:
     return {"type": "KernelDied", "message": f"{DEAD} (papermill's exit code: {code})", "cell": None}
 
 
-def _interrupt(process: subprocess.Popen, folder: Path, token: str) -> None:
-    """Ask the notebook to stop, and wait for it."""
-    if _ask_to_stop(folder, token):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
-
-
-def _ask_to_stop(folder: Path, token: str) -> bool:
-    """What the "interrupt kernel" button does; the training saves its checkpoint and stops. False without a kernel."""
-    pid = kernel_of(folder, token)
-    with contextlib.suppress(ProcessLookupError):
-        if pid:
-            os.kill(pid, signal.SIGINT)
-    return bool(pid)
+def _interrupt(runs: Sequence[tuple[subprocess.Popen, Path, str]]) -> None:
+    """Ask notebooks to stop, all at once, and wait for them, GRACE at the longest; one without a kernel is left out."""
+    asked = {process: Asked(folder, pid) for process, folder, token in runs if (pid := kernel_of(folder, token))}
+    end = time.monotonic() + GRACE
+    while (going := [process for process in asked if process.poll() is None]) and time.monotonic() < end:
+        for process in going:
+            asked[process].ask_again_if_unheard()
+        time.sleep(0.1)
 
 
 def _end(process: subprocess.Popen, folder: Path, token: str) -> None:

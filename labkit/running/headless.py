@@ -19,6 +19,7 @@ from pathlib import Path
 from labkit.errors import LabError
 from labkit.files import UNFINISHED
 from labkit.results.manifest import STOPPED, TOKEN, end_from_outside, kernel_of
+from labkit.running.asking import Asked
 
 UNFINISHED_NOTEBOOK = f".notebook.ipynb{UNFINISHED}"
 GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
@@ -55,9 +56,10 @@ class Watch(threading.Thread):
         self.alone = True
         kernel = kernel_of(self.folder, self.token)
         if kernel not in (0, self.starter):
-            with contextlib.suppress(OSError):
-                os.kill(kernel, signal.SIGINT)
-            time.sleep(GRACE)  # outlived where a step takes that long, or Jupyter lost the interrupt between two cells
+            asked, end = Asked(self.folder, kernel), time.monotonic() + GRACE
+            while time.monotonic() < end:  # this process ends with its notebook, unless a step takes that long
+                asked.ask_again_if_unheard()
+                time.sleep(0.1)
             with contextlib.suppress(OSError):
                 os.kill(kernel, signal.SIGKILL)
         self.say_that_it_was_stopped()

@@ -52,6 +52,7 @@ class Progress(Observer):
 
     def close(self, history: Sequence[Mapping[str, float]]) -> None:
         """Say how the training ended, also if there was nothing left to train."""
+        self.note("")  # what comes now is no training
         line = epoch_line(history[-1], self.epochs, self.metric_name)
         if self.began is None:
             line = f"trained before, read from the run folder; {line}"

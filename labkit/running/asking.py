@@ -1,0 +1,45 @@
+"""Asking a notebook to stop, and seeing to it that it has heard. Light on purpose, as ``results.manifest``."""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from labkit.results.manifest import FINISHED, written_manifest
+
+AGAIN = 5.0  # seconds after which a notebook that is not training is asked again
+REPORTS = 3  # of a training's progress, by which one sees that it goes on; one that has heard makes one more at most
+
+
+class Asked:
+    """A kernel that was interrupted, as by the square button: a training saves and stops, any other cell just stops.
+
+    Jupyter drops an interrupt that comes between two cells, so it may take another.
+    """
+
+    def __init__(self, folder: Path, kernel: int):
+        """Interrupt the process ``kernel`` of the run in ``folder``."""
+        self.folder, self.kernel = folder, kernel
+        self.ask()
+
+    def ask(self) -> None:
+        """Interrupt it."""
+        self.when, self.reports = time.monotonic(), {self.progress()}
+        with contextlib.suppress(OSError):
+            os.kill(self.kernel, signal.SIGINT)
+
+    def ask_again_if_unheard(self) -> None:
+        """Interrupt it once more if it goes on as if nobody had."""
+        self.reports.add(self.progress())
+        goes_on = len(self.reports) > REPORTS
+        silent = self.reports == {""} and time.monotonic() - self.when > AGAIN
+        if (goes_on or silent) and written_manifest(self.folder).get("status") not in FINISHED:
+            self.ask()
+
+    def progress(self) -> str:
+        """What the training says of itself; empty if there is none."""
+        try:
+            return (self.folder / "progress.txt").read_text("utf-8")
+        except OSError:
+            return ""
