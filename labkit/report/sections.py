@@ -125,7 +125,7 @@ def parameters_sentence(run: FinishedRun) -> str:
 def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> str:
     """How the training went: in words, as curves, and the epochs that the reports print."""
     number, chosen = run.manifest.notebook[:2], int(run.chosen["epoch"])
-    held_out = "test" if run.manifest.parameters.get("select_on") == "test" else "validation"
+    held_out = "test" if run.chosen_on_test else "validation"
     said = words.history(run.history, run.metric, chosen, held_out)
     minutes = run.history["seconds"].sum() / 60
     parts = [f"{md.sentence(said)} The training took {minutes:.1f} minutes.\n", figures(run, text, "training", out)]
@@ -139,8 +139,7 @@ def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> st
 def results_sentence(run: FinishedRun) -> str:
     """The test score with its interval, on which images, and whether these had chosen the epoch."""
     said = words.test_score(run.metric, run.score.model_dump())
-    on_test = run.manifest.parameters.get("select_on") == "test"
-    flattered = " These images have chosen the epoch, too: that flatters the network." if on_test else ""
+    flattered = " These images have chosen the epoch, too: that flatters the network." if run.chosen_on_test else ""
     return md.sentence(f"{said[0].upper()}{said[1:]} on {run.manifest.data.name}.{flattered}") + "\n"
 
 

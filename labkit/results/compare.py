@@ -53,7 +53,7 @@ def question_words(run: FinishedRun) -> str:
     """
     data, parameters = run.manifest.data, run.manifest.parameters
     target = f", target {parameters['target']}" if "target" in parameters else ""
-    chosen = ", epoch chosen on these images" if parameters.get("select_on") == "test" else ""
+    chosen = ", epoch chosen on these images" if run.chosen_on_test else ""
     lab = f"Lab {run.manifest.notebook[:2]}"
     return f"{lab}: {name_of(run.metric)} on {data.counts.get('test', 0):,} test images of {data.name}{target}{chosen}"
 

@@ -55,6 +55,11 @@ class FinishedRun:
         return self.history.iloc[int(best_of(self.history.to_dict("records"), self.metric)["epoch"]) - 1]
 
     @property
+    def chosen_on_test(self) -> bool:
+        """Whether the test images chose the epoch, as in the reports."""
+        return self.manifest.parameters.get("select_on") == "test"
+
+    @property
     def model(self) -> str:
         """The network by name; empty where a lab has only one."""
         return str(self.manifest.parameters.get("model", ""))

@@ -49,6 +49,14 @@ def _facts(folder: Path, name: str) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def progress_of(folder: Path) -> str:
+    """What the training under way in a run folder says of itself; empty if there is none."""
+    try:
+        return (folder / "progress.txt").read_text("utf-8")
+    except OSError:
+        return ""
+
+
 def kernel_of(folder: Path, token: str) -> int:
     """The process of the run's kernel; 0 if it has not got so far, or if the folder is no longer ours."""
     manifest = written_manifest(folder)

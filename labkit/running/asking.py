@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from labkit.results.manifest import FINISHED, written_manifest
+from labkit.results.manifest import FINISHED, progress_of, written_manifest
 
 AGAIN = 5.0  # seconds after which a notebook that is not training is asked again
 REPORTS = 3  # of a training's progress, by which one sees that it goes on; one that has heard makes one more at most
@@ -25,21 +25,14 @@ class Asked:
 
     def ask(self) -> None:
         """Interrupt it."""
-        self.when, self.reports = time.monotonic(), {self.progress()}
+        self.when, self.reports = time.monotonic(), {progress_of(self.folder)}
         with contextlib.suppress(OSError):
             os.kill(self.kernel, signal.SIGINT)
 
     def ask_again_if_unheard(self) -> None:
         """Interrupt it once more if it goes on as if nobody had."""
-        self.reports.add(self.progress())
+        self.reports.add(progress_of(self.folder))
         goes_on = len(self.reports) > REPORTS
         silent = self.reports == {""} and time.monotonic() - self.when > AGAIN
         if (goes_on or silent) and written_manifest(self.folder).get("status") not in FINISHED:
             self.ask()
-
-    def progress(self) -> str:
-        """What the training says of itself; empty if there is none."""
-        try:
-            return (self.folder / "progress.txt").read_text("utf-8")
-        except OSError:
-            return ""

@@ -20,7 +20,16 @@ from labkit.files import write_atomic
 from labkit.labs import common
 from labkit.paths import data_root
 from labkit.results.locks import lock
-from labkit.results.manifest import DEAD, FINISHED, STOPPED, TOKEN, end_from_outside, kernel_of, read_manifest
+from labkit.results.manifest import (
+    DEAD,
+    FINISHED,
+    STOPPED,
+    TOKEN,
+    end_from_outside,
+    kernel_of,
+    progress_of,
+    read_manifest,
+)
 from labkit.results.run import Run
 from labkit.running.asking import Asked
 from labkit.running.headless import GRACE, UNFINISHED_NOTEBOOK
@@ -206,10 +215,7 @@ def _show_progress(folder: Path, shown: str) -> str:
     """Redraw one line at a terminal, from what the notebook says of itself."""
     if not sys.stderr.isatty():
         return shown
-    try:
-        line = (folder / "progress.txt").read_text("utf-8")
-    except OSError:
-        return shown
+    line = progress_of(folder) or shown
     if line != shown:
         print(f"\r\033[K{folder.parent.name}  {line}", end="", file=sys.stderr, flush=True)
     return line

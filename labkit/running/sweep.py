@@ -1,6 +1,5 @@
 """Many runs, some at once, each in a process of its own; what is complete already is not repeated."""
 
-import contextlib
 import hashlib
 import os
 import sys
@@ -14,6 +13,7 @@ from labkit.errors import LabError
 from labkit.files import write_atomic
 from labkit.results.finished import FinishedRun, open_run
 from labkit.results.locks import InUse, is_live
+from labkit.results.manifest import progress_of
 from labkit.results.words import many, name_of, score
 from labkit.running import hardware
 from labkit.running.execute import Started, stop
@@ -36,8 +36,7 @@ class Row:
         if self.started and self.started.has_ended():
             self.end(self.started.close())
         elif self.started:
-            with contextlib.suppress(OSError):
-                self.state = (self.started.folder / "progress.txt").read_text("utf-8") or self.state
+            self.state = progress_of(self.started.folder) or self.state
 
     def try_to_start(self, fresh: bool, threads: int) -> None:
         """Start the run, unless it is complete already or another process is at work on it."""
