@@ -25,7 +25,7 @@ def whole_file(path: Path, before: Callable[[], None] = lambda: None) -> Iterato
     path, name = Path(path), ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:30]}.", suffix=UNFINISHED, dir=path.parent)
         os.close(handle)
         yield Path(name)
         with open(name, "rb") as file:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,15 @@ def test_a_folder_that_may_not_be_read_is_a_row_and_not_passed_over(open_folder:
     assert (alice.problem, len(alice.rows)) == ("", len(LAB))
     assert bob.problem == f"{open_folder / 'bob'} may not be read: ask for the right to, or leave it out."
     assert checking.table(found)["student"].iloc[-1] == "bob"
+
+
+def test_a_name_that_is_no_utf_8_costs_nobody_a_row(tmp_path: Path) -> None:
+    save(tmp_path / "zoe", workbook())
+    save(Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller")), workbook())  # from an old zip archive
+    table = tmp_path / "all.csv"
+    said = check(tmp_path, "--csv", table)
+    assert (said.exit_code, said.exception) == (0, None)
+    assert set(pd.read_csv(table)["student"]) == {"M ller", "zoe"}
 
 
 def test_of_several_folders_each_row_says_whose_it_is(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import invoke
 from conftest import as_nobody, params_of
 from filelock import FileLock
 from finished_runs import write_run, write_training
@@ -246,6 +247,8 @@ def test_what_differs_between_two_runs_is_told(root: Path) -> None:
     other = open_run(write_run(root, seed=2, test_images="u" * 64))
     assert "do not compare" in compare.differences_words(first, other)
     assert compare.differences_words(first, first) == "There is one run only: nothing to put beside it."
+    elsewhere = open_run(write_run(root / "of another machine", seed=0))
+    assert compare.differences_words(first, elsewhere).startswith(f"The two runs {first.name} are alike.")
 
 
 def test_a_claim_is_judged_by_repetitions_on_published_data_alone(root: Path) -> None:
@@ -401,6 +404,14 @@ def test_compare_at_the_command_line(root: Path, capsys: pytest.CaptureFixture, 
     assert "/proc/nowhere/runs.csv cannot be written" in capsys.readouterr().err
     app(["compare", str(first), str(second)], standalone_mode=False)
     assert "differ in parameters (seed)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["compare", "report", "figure curves --run", "predict --image x.png --run"])
+def test_a_name_that_no_disk_can_hold_is_one_sentence(words: str, tmp_path: Path) -> None:
+    said = invoke(*words.split(), tmp_path / (300 * "x"))
+    assert said.exit_code == 2
+    assert said.stderr.splitlines()[-1].startswith("labkit: ")
+    assert "Traceback" not in said.stderr
 
 
 def test_compare_without_runs_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -275,6 +275,8 @@ def test_the_sheet_lands_in_the_current_folder_and_only_if_asked_for(
     code, said = checked(root, "mnist", "--pictures", "/proc/no.png")
     assert code == 2
     assert "/proc/no.png cannot be written" in said
+    code, said = checked(root, "mnist", "--pictures", ".")
+    assert (code, said) == (2, "labkit: --pictures . is no name of a PNG file: give one that ends in .png.\n")
 
 
 def test_a_data_set_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

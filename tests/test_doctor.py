@@ -339,7 +339,7 @@ def test_drivers_and_cards_that_are_too_old() -> None:
     facts = {
         "built": "13.0",
         "available": True,
-        "architectures": ["sm_75", "sm_120", "compute_120"],
+        "architectures": ["sm_75", "sm_90a", "sm_120", "compute_120"],
         "name": "Tesla P4",
     }
     (young,) = hardware.check_graphics(facts | {"capability": [6, 1], "says": []}, [])

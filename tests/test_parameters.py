@@ -269,6 +269,22 @@ def test_notebooks_are_found_by_number_name_and_path() -> None:
         find_notebook("99")
 
 
+def test_a_copy_where_one_stands_comes_before_the_workbooks_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_notebook(NOTEBOOK.name) == NOTEBOOK
+    (tmp_path / NOTEBOOK.name).write_bytes(NOTEBOOK.read_bytes())
+    assert find_notebook(NOTEBOOK.name) == tmp_path / NOTEBOOK.name
+    assert find_notebook("01") == NOTEBOOK
+
+
+@pytest.mark.parametrize("place", ["data", "out"])
+def test_the_home_of_nobody_is_one_sentence(place: str) -> None:
+    with pytest.raises(RequestError, match="'~nobody-of-this-name/x' is not the path of a folder"):
+        make_request("01", **{place: "~nobody-of-this-name/x"})
+
+
 def test_a_request_is_checked_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"no experiment 'fast'.*quick"):
         make_request("01", "fast", out=str(tmp_path / "runs"))

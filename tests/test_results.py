@@ -1,5 +1,6 @@
 """The run folder, the figures (through what is drawn, not through pixels), the tables and the words."""
 
+import io
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from labkit.files import write_atomic, write_json
 from labkit.labs import digit_on_photo, mnist_resnet18
 from labkit.labs.common import experiments
 from labkit.results import notebook, plots, tables, words
+from labkit.results.locks import is_live
 from labkit.results.manifest import end_from_outside, read_manifest
 from labkit.results.run import History, Run, folder_name
 
@@ -170,6 +172,13 @@ def test_a_folder_has_one_writer(folder: Path) -> None:
     assert not (folder / "manifest.json").exists()
 
 
+def test_a_folder_that_could_not_be_claimed_is_given_up(folder: Path) -> None:
+    (folder / "manifest.json").mkdir(parents=True)  # what cannot be written over
+    with pytest.raises(OSError, match=r"manifest\.json could not be written"):
+        Run(folder, FACTS)
+    assert not is_live(folder)
+
+
 def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RequestError, match=r"cannot be written .*--out"):
@@ -261,6 +270,11 @@ def test_an_image_grid_has_a_title_for_every_image() -> None:
     )
     assert [ax.get_title(loc="center") for ax in figure.axes[:10]] == [str(i) for i in range(10)]
     assert figure.get_suptitle() == "Ten"
+
+
+def test_names_of_files_are_no_mathematics() -> None:
+    table = pd.DataFrame({"image": [np.zeros((4, 4), np.uint8)], "title": ["US$_5_AU$.png"]})
+    plots.plot_images(table, title="One").savefig(io.BytesIO())
 
 
 def test_loss_against_accuracy_has_a_series_a_kind() -> None:

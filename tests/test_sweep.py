@@ -10,15 +10,19 @@ import pandas as pd
 import psutil
 import pytest
 from commands import labkit, options, run, wait_for
+from finished_runs import write_run
 
 from labkit.files import write_json
+from labkit.results.finished import open_run
 from labkit.results.manifest import read_manifest
 from labkit.running import hardware, sweep
+from labkit.running.grid import Planned
 from labkit.running.outcome import complete_already
 from labkit.running.request import make_request
 
 SMALL = {"source": "sample", "limit": 120, "batch_size": 2, "blocks": 2, "epochs": 1}
 SMALL |= {"optimiser": "adamw", "weight_decay": 1}  # with these a learning rate of 10 multiplies weights by -9 a step
+SAMPLE = [("source", "sample")]
 WORDS = ["04", *options(SMALL)]
 GRID = ["--grid", "learning_rate=0.002,0.001", "--seeds", "2", "--jobs", "2"]
 FREE = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
@@ -192,6 +196,13 @@ def test_where_the_test_images_chose_no_run_is_called_the_best() -> None:
     table = pd.DataFrame({"best": [False, False]})
     assert sweep.star(table).startswith("None is marked as best")
     assert "chose nothing" in sweep.star(table.assign(best=[True, False]))
+
+
+@pytest.mark.parametrize(("targets", "same"), [(["pet", "pet"], True), (["pet", "pet_and_border"], False)])
+def test_runs_that_answer_different_questions_have_no_best(tmp_path: Path, targets: list[str], same: bool) -> None:
+    runs = [open_run(write_run(tmp_path, "03", width=i + 4, target=target)) for i, target in enumerate(targets)]
+    planned = Planned({}, make_request("03", "quick", SAMPLE), "03")
+    assert sweep.comparable([(planned, run) for run in runs]) is same
 
 
 def test_a_complete_run_of_another_version_is_done_again_or_kept_with_a_word(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from labkit.errors import LabError, RequestError
+from labkit.errors import LabError, RequestError, one_line
 
 PATH = click.Path(path_type=Path)
 
@@ -36,8 +36,10 @@ def errors_as_sentences() -> Iterator[None]:
     except LabError as error:
         click.echo(f"labkit: {error}", err=True)
         sys.exit(2 if isinstance(error, RequestError) else 1)
-    except PermissionError as error:
-        said = f"{error.filename} may not be read or written: ask for the right to, or name another place."
+    except OSError as error:
+        if error.filename is None:  # a pipe that nobody reads any longer
+            raise
+        said = one_line(f"{error.filename} cannot be read or written ({error.strerror}): name another place.")
         click.echo(f"labkit: {said}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -48,3 +50,5 @@ def errors_as_sentences() -> Iterator[None]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def app() -> None:
     """Run the notebooks of the workbook and look after their data."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a sign that the terminal lacks ends no command

@@ -101,7 +101,9 @@ def _run_in_turn(requests: Iterable[Any], fresh: bool, timeout: float) -> list[i
 
     codes = []
     for request in requests:
-        codes.append(_say(request, execute(request, fresh, timeout)))
+        outcome = execute(request, fresh, timeout)
+        code = _say(request, outcome)
+        codes.append(EXIT_CODES["interrupted"] if outcome.stopped else code)  # it may have ended all the same
         if codes[-1] == EXIT_CODES["interrupted"]:
             break
     return codes

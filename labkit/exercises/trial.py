@@ -84,7 +84,7 @@ def _told(error: BaseException) -> str:
     if not frames:
         return f"{said}. It must take the arguments that the starter has."
     place = [frame for frame in frames if frame.filename == frames[0].filename][-1]
-    return f"{said} (line {place.lineno}: {place.line})." if place.line else f"{said} (line {place.lineno})."
+    return f"{said} (line {place.lineno}: {place.line[:200]})." if place.line else f"{said} (line {place.lineno})."
 
 
 def does_nothing(function: Function) -> bool:

@@ -59,7 +59,8 @@ def chosen_runs(root: str, folders: Sequence[Path], labs: Sequence[str]) -> tupl
     if unknown := sorted(set(labs) - trained):
         raise RequestError(f"There is no lab {unknown[0]!r} that trains: give any of {', '.join(sorted(trained))}.")
     where = str(runs_root(root)) if not folders else ", ".join(map(str, folders))
-    runs, left_out = known(*(open_runs(folders) if folders else find_runs(runs_root(root))))
+    named = dict.fromkeys(folder.resolve() for folder in folders)
+    runs, left_out = known(*(open_runs(named) if folders else find_runs(runs_root(root))))
     if labs:
         runs = [run for run in runs if run.manifest.notebook[:2] in labs]
         left_out = left_out[left_out["folder"].str[:2].isin(labs)]

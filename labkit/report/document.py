@@ -138,7 +138,7 @@ def comparison(runs: Runs, text: str, out: Path, detail: int) -> str:
 
 def root_of(runs: Runs) -> Path:
     """The folder that the runs lie in, lab by lab."""
-    return next(run for run in runs if not run.is_rival).folder.parents[1]
+    return next(run for run in runs if not run.is_rival).folder.parent.parent
 
 
 def scores_part(runs: Runs, out: Path, detail: int) -> str:

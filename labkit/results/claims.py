@@ -99,7 +99,7 @@ def _ours(runs: Sequence[FinishedRun], claim: Mapping[str, Any]) -> dict[str, An
 
 def _gains(runs: Sequence[FinishedRun], others: Sequence[FinishedRun], claim: Mapping[str, Any]) -> list[dict]:
     """The difference of two experiments in one metric, seed by seed."""
-    by_seed = {run.manifest.seed: run for run in others}
+    by_seed = {run.manifest.seed: run for run in one_a_seed(others)}
     pairs = [(claimed_score(run, claim), by_seed.get(run.manifest.seed)) for run in runs]
     scores = [(a, claimed_score(other, claim)) for a, other in pairs if a and other]
     return [{"value": a["value"] - b["value"]} for a, b in scores if b]

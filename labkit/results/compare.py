@@ -270,10 +270,11 @@ def _facts(run: FinishedRun) -> dict[str, dict[str, Any]]:
 
 def differences_words(a: FinishedRun, b: FinishedRun) -> str:
     """The table of ``differences`` in a sentence or two, and whether the two scores may be compared."""
-    if a.name == b.name:
+    if a.folder == b.folder:
         return "There is one run only: nothing to put beside it."
     table, same = differences(a, b), question(a) == question(b)
     kinds = [f"{kind} ({some(list(part['what']))})" for kind, part in table.groupby("kind", sort=False)]
-    what = f"{a.name} and {b.name} differ in {', '.join(kinds)}." if kinds else f"{a.name} and {b.name} are alike."
+    both = f"{a.name} and {b.name}" if a.name != b.name else f"The two runs {a.name}"  # on two machines, say
+    what = f"{both} differ in {', '.join(kinds)}." if kinds else f"{both} are alike."
     verdict = "were scored on the same test images" if same else "were not asked the same question: do not compare them"
     return f"{what} They {verdict}."

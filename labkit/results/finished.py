@@ -207,6 +207,6 @@ def open_runs(folders: Iterable[Path]) -> tuple[list[FinishedRun], pd.DataFrame]
             run = open_run(folder.resolve())
             runs += [run, other] if (other := rival_of(run)) else [run]
         except RequestError as error:
-            place = f"{folder.parent.name}/{folder.name}"
+            place = one_line(f"{folder.parent.name}/{folder.name}")
             left_out.append({"folder": place, "reason": str(error).replace(str(folder.resolve()), "it", 1)})
     return runs, pd.DataFrame(left_out, columns=["folder", "reason"])

@@ -44,24 +44,26 @@ def is_live(folder: Path) -> bool:
 
 
 def _is_held(path: Path) -> bool:
+    """Asked with a lock that readers share: it keeps no other reader out, and the file need not be writable."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where another reader may be taken for a writer
+        return _is_locked_for_all(path)
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _is_locked_for_all(path: Path) -> bool:
     try:
         with FileLock(path).acquire(timeout=0):
             return False
     except Timeout:
         return True
     except OSError:
-        return _is_held_by_another_user(path)
-
-
-def _is_held_by_another_user(path: Path) -> bool:
-    """The same for a lock that may be read but not written."""
-    try:
-        import fcntl  # not there on Windows
-
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
-    except (ImportError, OSError):
         return False

@@ -15,6 +15,7 @@ FINISHED = ("completed", "failed", "interrupted")
 TOKEN = "LABKIT_TOKEN"  # environment variable by which a starter knows its own run
 DEAD = "the process of the run ended without a word: it was killed, perhaps since the memory ran out"
 RESERVE = ".reserve"  # room for saying how the run ended, should the disk be full by then
+NESTED = ("code", "training_code")  # what has entries of its own, in a manifest that nobody has damaged
 STOPPED = {"type": "KeyboardInterrupt", "message": "stopped by the user", "cell": None}
 
 
@@ -33,7 +34,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def written_manifest(folder: Path) -> dict[str, Any]:
     """The manifest as it was written, though the process may be dead that wrote it; ``{}`` if it cannot be read."""
-    return _facts(folder, "manifest.json")
+    facts = _facts(folder, "manifest.json")
+    damaged = {name: {} for name in NESTED if not isinstance(facts.get(name, {}), dict)}
+    return facts | damaged
 
 
 def read_results(folder: Path) -> dict[str, Any]:

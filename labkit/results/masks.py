@@ -27,6 +27,7 @@ from labkit.results.style import (
     figure_size,
     grid,
     legend_below_axes,
+    literal,
     panels,
     whole_ticks,
 )
@@ -84,7 +85,7 @@ def plot_outlines(table: pd.DataFrame, *, title: str, columns: int = 6) -> Figur
     for ax, row in zip(places, table.itertuples(), strict=False):
         show(ax, row.image)
         outline(ax, row.mask, TRUE)
-        ax.set_title(row.title, fontsize="small", loc="center")
+        ax.set_title(literal(row.title), fontsize="small", loc="center")
     return figure
 
 
@@ -97,7 +98,7 @@ def plot_overlays(table: pd.DataFrame, *, title: str) -> Figure:
     figure, places = grid(len(table), columns, title=title, side=2.3, legend=LEGEND)
     for ax, row in zip(places, table.itertuples(), strict=False):
         draw_case(ax, row.image, row.truth, row.predicted)
-        ax.set_title(row.title, fontsize="small", loc="center")
+        ax.set_title(literal(row.title), fontsize="small", loc="center")
     return figure
 
 

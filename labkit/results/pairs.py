@@ -13,7 +13,19 @@ from matplotlib.patches import Patch
 
 from labkit.results.masks import fill, show
 from labkit.results.plots import draw_matrix
-from labkit.results.style import BLUE, RED, SKY, YELLOW, axes_for, beside, figure_size, grid, legend_below, panels
+from labkit.results.style import (
+    BLUE,
+    RED,
+    SKY,
+    YELLOW,
+    axes_for,
+    beside,
+    figure_size,
+    grid,
+    legend_below,
+    literal,
+    panels,
+)
 from labkit.results.tables import estimate
 from labkit.results.words import percent
 from labkit.training.metrics import bootstrap
@@ -94,7 +106,8 @@ def plot_pair_errors(cases: pd.DataFrame) -> Figure:
         fill(ax, row.wrong_source, WRONG_SOURCE)
         fill(ax, row.wrong_class, WRONG_CLASS)
         said = f"said {row.said_digit} on {row.said_photo}, {100 * row.pixel_accuracy:.0f}\u00a0%"
-        ax.set_title(f"{row.case}: {row.digit} on {row.photo}\n{said}", fontsize="small", loc="center")
+        title = literal(f"{row.case}: {row.digit} on {row.photo}\n{said}")
+        ax.set_title(title, fontsize="small", loc="center")
     return figure
 
 

@@ -27,6 +27,7 @@ from labkit.results.style import (
     grid,
     legend_above,
     legend_below_axes,
+    literal,
     panels,
     use_style,
     whole_ticks,
@@ -137,7 +138,7 @@ def _grouped_bars(ax: Axes, table: pd.DataFrame, scale: float = 1) -> None:
     for i, (name, look) in enumerate(zip(series, BARS, strict=False)):
         place = np.arange(len(table)) + (i - (len(series) - 1) / 2) * width
         ax.bar(place, scale * table[name], width, label=name, **look)
-    ax.set_xticks(range(len(table)), table.iloc[:, 0].astype(str))
+    ax.set_xticks(range(len(table)), table.iloc[:, 0].map(literal))
     ax.grid(axis="x", visible=False)
     legend_above(ax)
 
@@ -170,7 +171,7 @@ def draw_images(places: Iterable[Axes], table: pd.DataFrame) -> None:
     """The pictures of ``plot_images``, one into each of ``places``."""
     for ax, row in zip(places, table.itertuples(), strict=False):
         ax.imshow(row.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        ax.set_title(row.title, fontsize="small", loc="center")
+        ax.set_title(literal(row.title), fontsize="small", loc="center")
 
 
 def plot_feature_maps(maps: pd.DataFrame) -> Figure:
@@ -214,8 +215,8 @@ def draw_matrix(ax: Axes, matrix: pd.DataFrame, least: float, form: Callable[[fl
             dark = row != column and value > 0.6 * wrong.max()
             look = {"weight": "bold" if row == column else "normal", "color": "white" if dark else "black"}
             ax.text(column, row, form(value), ha="center", va="center", fontsize=size, **look)
-    ax.set_xticks(range(len(matrix.columns)), matrix.columns)
-    ax.set_yticks(range(len(matrix)), matrix.index)
+    ax.set_xticks(range(len(matrix.columns)), map(literal, matrix.columns))
+    ax.set_yticks(range(len(matrix)), map(literal, matrix.index))
     ax.grid(visible=False)
 
 
@@ -231,7 +232,7 @@ def plot_per_class(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         (percent["high"] - percent["accuracy"]).clip(lower=0),
     ]
     ax.errorbar(place, percent["accuracy"], errors, fmt="o", color=BLUE, capsize=3, label="ours, 95 % interval")
-    ax.set_xticks(place, table["class"].astype(str))
+    ax.set_xticks(place, table["class"].map(literal))
     ax.set(xlabel="class", ylabel="accuracy (%)", title="Test accuracy per class")
     ax.grid(axis="x", visible=False)
     if "reported" in table:

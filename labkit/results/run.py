@@ -94,6 +94,14 @@ class Run(History):
         """
         self.folder = folder
         self.lock = lock(folder)
+        try:
+            self._claim(facts, fresh, anyway)
+        except BaseException:
+            self.release()
+            raise
+
+    def _claim(self, facts: Mapping[str, Any], fresh: bool, anyway: bool) -> None:
+        folder = self.folder
         remove_unfinished(folder)
         before = written_manifest(folder)
         if fresh or _lost_its_training(folder, before):
@@ -106,7 +114,7 @@ class Run(History):
         self.same_code = before.get("code", {}).get("sha256") in (None, self.code["sha256"])
         if self.goes_on() and not anyway:
             self._check_code(before.get("training_code", {}))
-        self.began, self.has_results = time.time(), False
+        self.began, self.has_results = time.monotonic(), False
         self.manifest = before or {"status": "running", **facts, "started": timestamp(), "seconds": 0.0, "sessions": []}
         if self.before != "completed":
             write_atomic(folder / RESERVE, bytes(2**16))
@@ -123,7 +131,6 @@ class Run(History):
         """RequestError, with the names of what has changed, unless the code that teaches is what it was."""
         changed = differences(then, self.training_code)
         if changed and then:
-            self.release()
             more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
             raise RequestError(
                 f"The training in {self.folder} was stopped, and since then {', '.join(changed[:5])}{more} changed: go "
@@ -215,9 +222,9 @@ class Run(History):
 
     def _close(self, status: str, error: dict[str, Any] | None) -> None:
         if self.before != "completed":  # to read a complete run again takes no part of its time
-            seconds = self.manifest["seconds"] + time.time() - self.began
+            seconds = self.manifest["seconds"] + time.monotonic() - self.began
             self.manifest |= {"finished": timestamp(), "seconds": round(seconds, 2)}
-        self.began = time.time()
+        self.began = time.monotonic()
         self.manifest |= {"status": status, "error": error}
         (self.folder / RESERVE).unlink(missing_ok=True)
         self._write()
@@ -235,6 +242,7 @@ def _lost_its_training(folder: Path, manifest: Mapping[str, Any]) -> bool:
 
 
 def _empty(folder: Path) -> None:
+    (folder / "manifest.json").unlink(missing_ok=True)  # first: what is left by a crash must not look complete
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

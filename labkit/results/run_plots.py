@@ -13,13 +13,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from labkit.results import style
-from labkit.results.style import BLACK, BLUE, GREY, LINES, axes_for, beside, figure_size, whole_ticks
+from labkit.results.style import BLACK, BLUE, GREY, LINES, axes_for, beside, figure_size, literal, whole_ticks
 from labkit.results.words import name_of
-
-
-def literal(text: object) -> str:
-    """A text as it is, for matplotlib: names come from run folders, and a $ would begin mathematics."""
-    return str(text).replace("$", r"\$")
 
 
 def name(text: object) -> str:

@@ -50,6 +50,11 @@ STYLE = {
 }
 
 
+def literal(text: object) -> str:
+    """A text as it is, for matplotlib, where a $ would begin mathematics: names of files, folders and classes."""
+    return str(text).replace("$", r"\$")
+
+
 @dataclass(frozen=True)
 class Page:
     """What a figure is laid out for: its width and greatest height in inches, the size of its letters in points."""

@@ -66,7 +66,7 @@ def notebooks_in(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     folders = [os.path.abspath(path if os.path.isdir(path) else path.parent) for path in paths]
     base = os.path.commonpath(folders)
     alone = len(paths) == 1 and not os.path.isdir(paths[0])
-    return [(path, str(path) if alone else Path(os.path.relpath(path, base)).as_posix()) for path in found]
+    return [(path, one_line(str(path) if alone else Path(os.path.relpath(path, base)).as_posix())) for path in found]
 
 
 def _inside(folder: Path) -> Iterator[Path]:
@@ -90,7 +90,7 @@ def check(path: Path, name: str, rerun: bool, data: str = "", timeout: float = 0
     except LabError as error:
         return Checked(path, name, notebook, found, problem=str(error))
     except Exception as error:  # whatever it is, the other notebooks are looked at
-        return Checked(path, name, notebook, found, problem=f"{path} cannot be looked at ({one_line(why(error))}).")
+        return Checked(path, name, notebook, found, problem=one_line(f"{path} cannot be looked at ({why(error)})."))
     return Checked(path, name, notebook, found, again)
 
 

@@ -36,15 +36,15 @@ def check(names: Sequence[str], root: str, pictures: str = "") -> Iterator[tuple
             f"There is no {absent[0]} under {folder}: give the folder of the data with --data; 'labkit data list' "
             f"says where each comes from."
         )
+    sheets = {name: sheet_path(pictures, name, len(chosen)) for name in chosen} if pictures else {}
     for name in chosen:
         inside = contents(name, folder)
         table, damage = looked_at(inside)
         odd = oddities(name, inside, table, damage, _source(name, root))
         text = [f"{name} in {folder}", counts(inside, table).to_string(), *map(str, odd)]
-        if pictures and any(oddity.rows for oddity in odd):
-            path = sheet_path(pictures, name, len(chosen))
-            write_sheet(path, name, inside, table, odd)
-            text.append(str(path))
+        if name in sheets and any(oddity.rows for oddity in odd):
+            write_sheet(sheets[name], name, inside, table, odd)
+            text.append(str(sheets[name]))
         yield "\n".join(text), [oddity.finding for oddity in odd]
 
 
@@ -83,6 +83,8 @@ def sheet_path(pictures: str, name: str, sheets: int) -> Path:
     if pictures == "auto":
         return Path(f"data-check-{name}.png")
     path = Path(pictures)
+    if path.suffix.lower() != ".png":
+        raise RequestError(f"--pictures {pictures} is no name of a PNG file: give one that ends in .png.")
     return path.with_stem(f"{path.stem}-{name}") if sheets > 1 else path
 
 

@@ -238,5 +238,6 @@ def used(root: str, out: str, steps: Steps) -> Iterator[str]:
     yield f"data       {data_root(root)}"
     for name, fact in steps.get("data sets", {}).get("facts", {}).items():
         sample = "not there: its sample will be used"
-        yield f"  {name:8} {'cannot be used' if fact['there'] and fact['error'] else fact.get('name', sample)}"
+        refused = fact["error"] and (fact["there"] or not data_root(root).is_dir())
+        yield f"  {name:8} {'cannot be used' if refused else fact.get('name', sample)}"
     yield f"runs       {runs_root(out)}"

@@ -48,12 +48,12 @@ def execute(request: Request, fresh: bool = False, timeout: float = 0.0) -> Outc
     """
     if done := complete_already(request, fresh):
         return done
-    started, stopped = Started(request, fresh, threads_within_quota()), False
+    started, why = Started(request, fresh, threads_within_quota()), None
     try:
-        stopped = _watch(started.process, request.folder, started.token, timeout)
+        why = _watch(started.process, request.folder, started.token, timeout)
     finally:
-        outcome = started.close()
-    return replace(outcome, stopped=stopped)
+        outcome = started.close(why)
+    return replace(outcome, stopped=why is STOPPED)
 
 
 class Started:
@@ -88,8 +88,8 @@ class Started:
         """Leave no process behind, and the folder to others; ``error`` is why it ended, unless it says so itself."""
         try:
             _end(self.process, self.folder, self.token)
-            if error:
-                end_from_outside(self.folder, self.token, error)
+            if error:  # a notebook that ran out of time says of itself that it was interrupted
+                end_from_outside(self.folder, self.token, error, FINISHED if error is STOPPED else ("completed",))
             (self.folder / "progress.txt").unlink(missing_ok=True)
         finally:
             self.process.stdin.close()
@@ -131,10 +131,10 @@ def _start(request: Request, log: Any, threads: int = 0) -> subprocess.Popen:
     )
 
 
-def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) -> bool:
-    """Wait for papermill's end, show the progress, and see to it that the manifest says how it ended.
+def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) -> dict[str, Any] | None:
+    """Wait for papermill's end and show the progress; the error for which it was asked to stop, if it was.
 
-    Whether it was Ctrl-C, in this process, that ended it.
+    That is STOPPED after Ctrl-C in this process. If papermill ended by itself, the manifest says how.
     """
     began, shown = time.monotonic(), ""
     try:
@@ -144,16 +144,13 @@ def _watch(process: subprocess.Popen, folder: Path, token: str, timeout: float) 
             if timeout and time.monotonic() - began > timeout:
                 _interrupt([(process, folder, token)])
                 message = f"the run took longer than {timeout:g} s and was stopped"
-                error = {"type": "TimeoutError", "message": message, "cell": None}
-                end_from_outside(folder, token, error, unless=("completed",))
-                return False
+                return {"type": "TimeoutError", "message": message, "cell": None}
         _say_how_it_ended(process, folder, token)
-        return False
+        return None
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait
             _interrupt([(process, folder, token)])
-        end_from_outside(folder, token, STOPPED)
-        return True
+        return STOPPED
     finally:
         if shown:
             print("\r\033[K", end="", file=sys.stderr, flush=True)

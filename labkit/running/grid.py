@@ -104,9 +104,12 @@ def _runs(
     """The runs of one combination, from the seed of its parameters on."""
     experiment, *places = asked
     typed: Mapping[str, Any] = {key: getattr(params, key) for key, _ in point}
+    source = None  # all seeds have the same data, which are found and read once
     for seed in range(params.seed, params.seed + seeds):
         changes = [*overrides, *point, ("seed", str(seed))]
-        yield Planned(dict(typed), make_request(name, experiment, changes, *places))
+        request = make_request(name, experiment, changes, *places, source=source)
+        source = request.source
+        yield Planned(dict(typed), request)
 
 
 def _check(runs: Sequence[Planned]) -> None:

@@ -102,11 +102,12 @@ def check_temporary() -> Iterator[Finding]:
 
 
 def graphics_cards() -> list[str]:
-    """The NVIDIA cards that their driver lists, by name."""
+    """The NVIDIA cards that their driver lists, by name; one of no name if the driver itself fails."""
     if not shutil.which("nvidia-smi"):
         return []
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
-    return re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", listed.stdout, re.MULTILINE)
+    found = re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", listed.stdout, re.MULTILINE)
+    return found or (["the graphics card"] if listed.returncode else [])
 
 
 def first_sentence(message: str) -> str:
@@ -119,7 +120,8 @@ def check_graphics(facts: dict[str, Any], cards: list[str]) -> Iterator[Finding]
     """Whether PyTorch can use the NVIDIA card that is there: its build, the driver, the card's age."""
     card = cards[0] if cards else facts.get("name", "")
     if facts["available"]:
-        oldest = min((int(name[3:]) for name in facts["architectures"] if name.startswith("sm_")), default=0)
+        built_for = (re.match(r"sm_(\d+)", name) for name in facts["architectures"])  # sm_90a is one, too
+        oldest = min((int(found[1]) for found in built_for if found), default=0)
         major, minor = facts["capability"]
         if 10 * major + minor < oldest:
             what = f"{card} has compute capability {major}.{minor}, and this PyTorch is built for {oldest / 10:.1f} on"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labkit.errors import one_line
 from labkit.results.machine import code_version
 from labkit.results.manifest import read_manifest, read_results
 from labkit.results.words import test_score
@@ -37,9 +38,10 @@ class Outcome:
 
     def failure(self) -> str:
         """How a run ended that is not complete: ``failed in cell 12: TrainingError: …``."""
-        error = self.manifest.get("error") or {}
+        error = self.manifest.get("error")
+        error = error if isinstance(error, dict) else {}
         where = f" in cell {error['cell']}" if error.get("cell") else ""
-        return f"{self.status}{where}: {error.get('type')}: {error.get('message')}"
+        return one_line(f"{self.status}{where}: {error.get('type')}: {error.get('message')}")
 
     def results(self) -> dict[str, Any]:
         """``results.json``; ``{}`` if the run did not get so far."""

@@ -17,7 +17,7 @@ from labkit.data.cache import PHOTO, SUFFIXES, fitted, open_image
 from labkit.data.composite import digit_margin, two_classes
 from labkit.data.loading import Preprocessing
 from labkit.data.tree import images_in
-from labkit.errors import RequestError
+from labkit.errors import RequestError, one_line
 from labkit.files import write_asked
 from labkit.labs import LABS, lab_of
 from labkit.labs.common import understood, weights
@@ -66,7 +66,7 @@ def predict(run: Path, image: Path, outputs: Mapping[str, Path | None], device: 
         for kind, place in places.items():
             save_png(place[path], DRAW[kind](photo, p))
         share, size = 100 * (p > 0.5).mean(), f"{photo.width} × {photo.height}"
-        yield f"{path}  {predictor.seen(logits)}foreground {share:.1f} % of {size}  {places['mask'][path]}"
+        yield one_line(f"{path}  {predictor.seen(logits)}foreground {share:.1f} % of {size}  {places['mask'][path]}")
 
 
 def check_places(images: Sequence[Path], places: Mapping[str, Mapping[Path, Path]]) -> None:
@@ -88,7 +88,7 @@ def is_on_paper(image: Image.Image) -> bool:
 def classes_line(path: Path, classes: Sequence[tuple[str, float]]) -> str:
     """The most probable class, and the two after it."""
     (first, p), *rest = classes
-    return f"{path}  {first} {p:.3f}  (then {', '.join(f'{name} {q:.3f}' for name, q in rest[:2])})"
+    return one_line(f"{path}  {first} {p:.3f}  (then {', '.join(f'{name} {q:.3f}' for name, q in rest[:2])})")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from labkit.errors import RequestError
 from labkit.labs import LABS, common, lab_of
 from labkit.labs.common import notebook_defaults
 from labkit.labs.parameters import Parameters
-from labkit.paths import project_root
+from labkit.paths import data_root, project_root, runs_root
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,16 @@ def make_request(
     data: str = "",
     out: str = "",
     anyway: bool = False,
+    source: Source | None = None,
 ) -> Request:
-    """Check a request and find its data and run folder; RequestError says what is wrong with it."""
+    """Check a request and find its run folder and its data, unless that is ``source``.
+
+    RequestError says what is wrong with it.
+    """
     notebook = find_notebook(name)
     lab, defaults = lab_of(notebook.stem), notebook_defaults(notebook)
     params = make_parameters(notebook, experiment, overrides, data, out, anyway)
-    source = common.find_data(lab, params)
+    source = source or common.find_data(lab, params)
     given = {key: value for key, value in params.model_dump().items() if value != defaults.get(key)}
     return Request(notebook, lab, params, given, source, common.run_folder(lab, params, source, out))
 
@@ -58,10 +62,10 @@ def make_parameters(
     """
     lab = lab_of(notebook.stem)
     asked = common.read_experiment(notebook, experiment) | dict(overrides)
-    for name, folder in (("data_root", data), ("runs_root", out)):
+    for name, folder, place in (("data_root", data, data_root), ("runs_root", out, runs_root)):
         given = asked.get(name) or folder
         if given and name in lab.Parameters.model_fields:
-            asked[name] = str(Path(str(given)).expanduser().resolve())
+            asked[name] = str(place(str(given)))
     if anyway and "anyway" in lab.Parameters.model_fields:
         asked["anyway"] = True
     return lab.Parameters.checked(notebook_defaults(notebook) | asked)
@@ -73,16 +77,16 @@ def notebooks() -> list[Path]:
 
 
 def find_notebook(name: str) -> Path:
-    """A notebook by number (``01``), stem or path."""
-    for path in notebooks():
-        if name in (path.stem, path.name) or path.stem.split("_")[0] == name.zfill(2):
-            return path
+    """A notebook by path, stem or number (``01``)."""
     path = Path(name)
+    if path.suffix == ".ipynb" and path.stem in LABS and os.path.isfile(path):
+        return path.resolve()
+    for known in notebooks():
+        if name in (known.stem, known.name) or known.stem.split("_")[0] == name.zfill(2):
+            return known
     if path.stem.split("_")[0] in ("0", "00"):
         raise RequestError(
             f"Notebook {name!r} is no lab and leaves no run: open it with 'make jupyter', or execute it with papermill."
         )
-    if path.suffix == ".ipynb" and path.stem in LABS and os.path.isfile(path):
-        return path.resolve()
-    known = ", ".join(path.stem for path in notebooks())
-    raise RequestError(f"There is no notebook {name!r}: give a number, a name or a path of one of {known}.")
+    names = ", ".join(known.stem for known in notebooks())
+    raise RequestError(f"There is no notebook {name!r}: give a number, a name or a path of one of {names}.")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from labkit.errors import LabError
 from labkit.files import write_atomic
+from labkit.results.compare import question
 from labkit.results.finished import FinishedRun, open_run
 from labkit.results.locks import InUse, is_live
 from labkit.results.manifest import progress_of
@@ -52,7 +53,7 @@ class Row:
             self.started, self.state = Started(request, fresh, threads), "goes on" if known else "starts"
         except InUse:
             self.state = "another process is at work on it"
-        except LabError as error:
+        except (LabError, OSError) as error:
             failure = {"type": type(error).__name__, "message": str(error)}
             self.end(Outcome(request.folder, {"status": "failed", "error": failure}))
 
@@ -107,8 +108,9 @@ class Shown:
         """Show how the runs stand now."""
         if self.live:
             size = os.get_terminal_size(sys.stderr.fileno())
-            ordered = sorted(rows, key=lambda row: not row.started) if len(rows) > size.lines - 2 else rows
-            lines = [f"{row.planned}  {row.state}"[: size.columns - 1] for row in ordered][: size.lines - 2]
+            wide, high = (size.columns or 80) - 1, max(1, (size.lines or 24) - 2)  # some say that they have no size
+            ordered = sorted(rows, key=lambda row: not row.started) if len(rows) > high else rows
+            lines = [f"{row.planned}  {row.state}"[:wide] for row in ordered][:high]
             up = f"\033[{self.height}F\033[J" if self.height else ""
             print(up + "\n".join(lines), file=sys.stderr, flush=True)
             self.height = len(lines)
@@ -147,12 +149,10 @@ def merged(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def comparable(found: Sequence[tuple[Planned, FinishedRun]]) -> bool:
-    """Whether the runs were tested on the same images, and those of one seed validated on the same others."""
-    splits = [(planned.seed, run.metric, run.manifest.data) for planned, run in found]
-    validated = {(seed, data.splits.get("validation")) for seed, _, data in splits}
-    tested = {(metric, data.fingerprint, data.splits.get("test")) for _, metric, data in splits}
-    chosen_on_test = any(data.splits.get("validation") == data.splits.get("test") for *_, data in splits)
-    return not chosen_on_test and len(tested) == 1 and len(validated) == len({seed for seed, *_ in splits})
+    """Whether the runs answer one question, and those of a seed were validated on the same images, not on the test."""
+    validated = {(planned.seed, run.manifest.data.splits.get("validation")) for planned, run in found}
+    asked, seeds = {question(run) for _, run in found}, {planned.seed for planned, _ in found}
+    return not any(run.chosen_on_test for _, run in found) and len(asked) == 1 and len(validated) == len(seeds)
 
 
 def lines(table: pd.DataFrame) -> str:
@@ -170,7 +170,10 @@ def star(table: pd.DataFrame) -> str:
     """What the star of ``lines`` means, or why there is none."""
     if table["best"].any():
         return "* best by the validation score; the test score chose nothing"
-    return "None is marked as best: none is complete, or the test images chose the epochs, or not all had the same ones"
+    return (
+        "None is marked as best: none is complete, or the test images chose the epochs, or not all runs were asked the "
+        "same question of the same images"
+    )
 
 
 def write_table(table: pd.DataFrame, runs: Sequence[Planned]) -> Path:

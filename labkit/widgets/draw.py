@@ -58,6 +58,7 @@ def digit(read: Callable[[Tensor], Reading], class_names: Sequence[str], strokes
     }
     explorer = Explorer(draw, controls, (5.4, 4.2))  # beside the board in a window of 1280 pixels
     board.then = explorer.redraw
+    explorer.box.children[0].close()  # its own place for controls; left open it would keep the network for good
     explorer.box.children = (VBox([board.box, *controls.values()], layout=Layout(flex="0 0 auto")), explorer.view)
     return explorer
 

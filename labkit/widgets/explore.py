@@ -17,7 +17,8 @@ from labkit.labs.segmentation import Data
 from labkit.results.masks import draw_case
 from labkit.results.picture_tables import in_grey, pictures
 from labkit.results.plots import draw_images
-from labkit.results.run_plots import draw_learning_curves, literal
+from labkit.results.run_plots import draw_learning_curves
+from labkit.results.style import literal
 from labkit.training.metrics import dice_of, pixel_counts
 from labkit.widgets.explorer import WIDE, Explorer, places
 from labkit.widgets.frontend import offered
@@ -55,7 +56,7 @@ def masks(data: Data, maps: Tensor, each: str) -> Explorer:
         image, truth, probability = case(place)
         predicted, sample = probability > threshold, data.test.samples[place - 1]
         figure.set_layout_engine("none")  # half of the time that a redraw takes
-        figure.text(0.01, 0.95, f"{data.names[sample]} ({each} {place} of {len(data.test)})")
+        figure.text(0.01, 0.95, literal(f"{data.names[sample]} ({each} {place} of {len(data.test)})"))
         ax = figure.add_axes((0.01, 0.01, 0.98, 0.92))
         ax.set_axis_off()
         draw_case(ax, image, truth, predicted, view=view, opacity=opacity)

@@ -95,7 +95,9 @@ def augmentation(params: TrainingParameters, lab: ModuleType, split: Split) -> E
         chosen = ", ".join(f"{name} = {value!r}" for name, value in values.items())
         return f"Training image {place} in {EPOCHS} epochs. For the parameters cell: {chosen}."
 
-    ranges = {name: control for name, control in range_controls().items() if name in type(params).model_fields}
+    ranges = range_controls()
+    for name in ranges.keys() - type(params).model_fields.keys():
+        ranges.pop(name).close()  # a widget that is open is kept for good
     for name, control in ranges.items():
         value = getattr(params, name)
         if not isinstance(control, Checkbox):
