@@ -330,7 +330,9 @@ def test_sentences_hold_the_numbers_of_their_tables(root: Path) -> None:
     runs, left_out = find_runs(root)
     assert "**4 trained networks** from 1 lab: 4 on samples" in run_words.inventory(compare.runs_table(runs), left_out)
     assert "3 seeds" in run_words.seeds(compare.over_seeds(runs))
-    assert "−16.0 points" in run_words.effects(compare.effects(runs))
+    said = run_words.effects(compare.effects(runs))
+    assert "in lab 2, is" in said
+    assert "−16.00 points (over 2 test images, too few for an interval)" in said
     assert "None of the 75" in run_words.claims(claims.claims_table(runs))
 
 
@@ -370,10 +372,15 @@ def test_a_folder_of_runs_may_move(root: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_missing_comes_with_its_command(root: Path) -> None:
-    write_run(root, experiment="dice_ce")
-    table = analysis.missing(find_runs(root)[0])
-    assert "labkit run 01" in set(table["command"])
-    assert not table["command"].str.contains("dice_ce").any()
+    write_run(root, experiment="dice_ce", obstacle="other files")
+    commands = set(analysis.missing(find_runs(root)[0])["command"])
+    assert {
+        "labkit run 01",
+        "labkit run 02 -e dice_ce --data DIR",
+        "labkit run 05 -e one_decoder --data DIR",
+    } <= commands
+    write_run(root, experiment="dice_ce", seed=1, obstacle="")
+    assert commands - set(analysis.missing(find_runs(root)[0])["command"]) == {"labkit run 02 -e dice_ce --data DIR"}
 
 
 @pytest.mark.parametrize("lab", ["01", "02", "03", "04", "05"])

@@ -331,6 +331,11 @@ def test_the_password_of_a_mirror_is_not_shown(serve: Serve, target: Path, monke
         fetch(remote(public), target)
     assert "secret" not in str(caught.value)
     assert f"{course.address}file.bin answers 403" in str(caught.value)
+    public.faults = ["404"]
+    monkeypatch.setenv("LABKIT_MIRROR", course.address.replace("http://", "ftp://student:secret@"))
+    with pytest.raises(DataError, match="No connection adapters were found for 'ftp://127") as caught:
+        fetch(remote(public), target)
+    assert "secret" not in str(caught.value)
 
 
 # What other processes do: each gets the facts of a data set of one packed file, and the folder that it goes to.

@@ -143,6 +143,7 @@ def odd_values(root: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "missing mask": (lambda r: os.remove(r / "liver/train/003_mask.png"), "003.png", "has no mask 003_mask.png"),
+    "capitals": (lambda r: os.rename(r / "liver/train/003.png", r / "liver/train/003.PNG"), "003.PNG", "passed over"),
     "orphan mask": (lambda r: os.remove(r / "liver/train/003.png"), "003_mask.png", "has no image 003.png"),
     "other size": (lambda r: replace(r, "train/004_mask.png", np.zeros((8, 9), np.uint8)), "004.png", "9 × 8"),
     "odd values": (odd_values, "001_mask.png", "has the values [0, 1, 7, 255], expected only 0"),

@@ -1,9 +1,11 @@
 """Batches and splits: every image once an epoch, the same with workers or without."""
 
 import pickle
+import signal
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -55,6 +57,15 @@ def test_workers_and_starting_midway_change_nothing(workers: int) -> None:
     for (x, y), (u, v) in zip(whole[3:], part, strict=True):
         assert torch.equal(x, u)
         assert torch.equal(y, v)
+
+
+def test_workers_leave_a_stop_to_the_process_that_trains() -> None:
+    found = batches(80, 2, workers=1).from_step(0)
+    next(found)
+    for worker in psutil.Process().children():
+        worker.send_signal(signal.SIGINT)  # as a terminal does to all its processes, and a batch system
+        worker.send_signal(signal.SIGTERM)
+    assert len(list(found)) == 39
 
 
 def test_images_are_normalised_after_scaling_to_one() -> None:

@@ -86,12 +86,13 @@ def test_numbers_come_with_their_intervals(made: Path) -> None:
 
 
 def test_a_second_network_stands_beside_the_first(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "runs", "03", scores=(0.5, 0.7, 0.9), rival="unet", model="resnet34_unet")
-    write_training(folder / "unet", "dice", (0.3, 0.5, 0.7))
+    scores = {"scores": 2 * (0.5, 0.7, 0.9)}
+    folder = write_run(tmp_path / "runs", "03", **scores, rival="unet", model="resnet34_unet")
+    write_training(folder / "unet", "dice", 2 * (0.3, 0.5, 0.7))
     list(build_report(tmp_path / "out", str(tmp_path / "runs"), formats=["html"]))
     said = re.sub(r"\s+", " ", (tmp_path / "out" / "report.html").read_text("utf-8"))
     assert "The second network, unet, was trained in the same way: test Dice 0.500" in said
-    assert "That is −20.0 points from the first (95 % interval −20.0 to −20.0, the same 3 test images" in said
+    assert "That is −20.00 points from the first (95 % interval −20.00 to −20.00, over 6 test images" in said
 
 
 def test_a_rebuild_changes_no_byte_and_no_word_of_the_students(made: Path, tmp_path: Path) -> None:
@@ -295,7 +296,9 @@ def test_the_command_of_a_run_repeats_it(tmp_path: Path) -> None:
     write_run(root, "02", seed=3, experiment="one_minute", obstacle="")
     write_run(root, "01", learning_rate=0.5, class_names="a b,c", epochs=3)
     commands = [document.command_of(run) for run in find_runs(root)[0]]
-    assert commands[0] == "labkit run 01 -e quick -p seed 0 -p class_names 'a b,c' -p learning_rate 0.5"
+    assert (
+        commands[0] == "labkit run 01 -e quick -p seed 0 -p class_names 'a b,c' -p learning_rate 0.5 -p source sample"
+    )
     assert commands[1].startswith("labkit run 02 -e one_minute -p seed 3")
     assert commands[1].endswith("--data DIR")
 

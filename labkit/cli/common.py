@@ -13,8 +13,8 @@ from labkit.errors import LabError, RequestError, one_line
 PATH = click.Path(path_type=Path)
 
 
-class RunPath(click.Path):
-    """A run folder, or a folder of them: where the command was typed, else of that name in the project."""
+class InProject(click.Path):
+    """A path as it was typed, where something is there, else of that name in the project."""
 
     def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """``runs/02_liver_unet/RUN`` is found from a terminal in ``notebooks/``, too."""
@@ -24,7 +24,7 @@ class RunPath(click.Path):
         return path if os.path.exists(path) or not os.path.exists(project_root() / path) else project_root() / path
 
 
-RUN = RunPath(path_type=Path)
+FOUND = InProject(path_type=Path)
 EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 130}
 
 

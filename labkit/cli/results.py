@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from labkit.cli.common import PATH, RUN, app, errors_as_sentences
+from labkit.cli.common import FOUND, PATH, app, errors_as_sentences
 from labkit.errors import RequestError
 
 DOCUMENTS = ("pdf", "docx", "tex", "html")
 
 
 @app.command()
-@click.option("--run", "run_folder", required=True, type=RUN, help="Folder of a finished run.")
+@click.option("--run", "run_folder", required=True, type=FOUND, help="Folder of a finished run.")
 @click.option("--image", required=True, type=PATH, help="An image, or a folder of images.")
 @click.option("--output", type=PATH, help="Where the mask goes: a PNG file, or a folder for a folder.")
 @click.option("--overlay", type=PATH, help="Also write the image with the mask in colour.")
@@ -29,7 +29,7 @@ def predict(
 
 
 @app.command()
-@click.argument("runs", nargs=-1, required=True, type=RUN)
+@click.argument("runs", nargs=-1, required=True, type=FOUND)
 @click.option("--csv", type=PATH, help="Also write the table of all runs.")
 def compare(runs: tuple[Path, ...], csv: Path | None) -> None:
     """Put RUNS side by side: run folders, or folders of them. Two runs: also what differs between them."""
@@ -41,7 +41,7 @@ def compare(runs: tuple[Path, ...], csv: Path | None) -> None:
 
 
 @app.command()
-@click.argument("runs", nargs=-1, type=RUN)
+@click.argument("runs", nargs=-1, type=FOUND)
 @click.option("--runs", "root", default="", metavar="DIR", help="Folder of the runs, if none are named.")
 @click.option("--out", type=PATH, help="Folder of the report; report/ of the project if left out.")
 @click.option("--lab", "labs", multiple=True, metavar="NN", help="Only this lab (01, 02, …); may be repeated.")
@@ -66,7 +66,7 @@ def report(
 
 @app.command()
 @click.argument("names", nargs=-1)
-@click.option("--run", "run_folder", required=True, type=RUN, help="Folder of a run.")
+@click.option("--run", "run_folder", required=True, type=FOUND, help="Folder of a run.")
 @click.option("--all", "every", is_flag=True, help="Draw every figure of the run.")
 @click.option("--width", default="", help="85mm, 8.5cm, 3.3in, column, page or slide; left out: as in the notebook.")
 @click.option("--format", "form", default="", help="pdf (if left out), png or svg.")

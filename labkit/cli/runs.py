@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from labkit.cli.common import EXIT_CODES, PATH, app, errors_as_sentences
+from labkit.cli.common import EXIT_CODES, FOUND, PATH, app, errors_as_sentences
 from labkit.errors import RequestError
 
 
@@ -154,7 +154,7 @@ def sweep(notebook: str, grid: tuple[str, ...], seeds: int, jobs: int, asked: tu
 
 
 @app.command()
-@click.argument("notebooks", nargs=-1, required=True, type=PATH)
+@click.argument("notebooks", nargs=-1, required=True, type=FOUND)
 @click.option("--csv", type=PATH, help="Also write all rows; exercises.csv, here, if a folder is given.")
 @click.option("--rerun", is_flag=True, help="Run each notebook again, and see whether it says the same.")
 @click.option("--data", default="", metavar="DIR", help="--rerun: folder of the data sets.")

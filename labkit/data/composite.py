@@ -102,12 +102,12 @@ class DigitOnPhoto:
         """The two classes of each image: (2, N)."""
         return torch.stack([self.digits.targets[chosen], self.num_classes + labels])
 
-    def fixed(self, photos: Split, seed: int = 0) -> Split:
+    def fixed(self, photos: Split) -> Split:
         """The pairs of epoch 0, once and for all: images (N, 3, H, W) uint8 and class maps (N, H, W) uint8."""
         made = []
         for start in range(0, len(photos), 1000):
             part = photos.subset(np.arange(start, min(start + 1000, len(photos))))
-            images, classes = self(part.images[:].float() / 255, part.targets, seed, 0, part.samples)
+            images, classes = self(part.images[:].float() / 255, part.targets, 0, 0, part.samples)
             made.append(((255 * images).round().byte(), classes.byte()))
         images, classes = (torch.cat(parts) for parts in zip(*made, strict=True))
         return Split(images, classes, photos.samples)

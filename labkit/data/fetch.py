@@ -57,7 +57,7 @@ def fetch(remote: Remote, target: Path) -> None:
             os.replace(part, target)
             return
         except RequestException as error:
-            reason = f"is out of reach ({type(error).__name__})" if isinstance(error, CUT) else error
+            reason = f"is out of reach ({type(error).__name__})" if isinstance(error, CUT) else _shown(str(error))
             failures.append(f"{_shown(address)} {reason}")
         finally:
             if not part.exists():

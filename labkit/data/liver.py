@@ -107,6 +107,9 @@ def faults(root: Path) -> Iterator[DataError]:
     """What is wrong with the files before one is opened: a part without images, an image or mask without the other."""
     for part in PARTS:
         folder, names = root / "liver" / part, names_in(root, part)
+        for other in sorted(folder.glob("[!.]*.[pP][nN][gG]")):
+            if other.name not in names:
+                yield DataError(f"{other} would be passed over: let its name end in .png.")
         images = [name for name in names if not name.endswith("_mask.png")]
         if not images:
             yield DataError(f"{folder} holds no images NNN.png: put the slices and their masks there.")

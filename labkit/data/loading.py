@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,7 +94,8 @@ class Batches(Dataset):
 
     Images come out as float32 (B, C, size, size), augmented together with their targets if asked for, then
     preprocessed; targets as int64. Order and augmentation follow from (seed, epoch, sample) alone, so workers change
-    the speed and nothing else.
+    the speed and nothing else. (A worker has one thread: where this process has many, PyTorch may round the last bit of
+    an augmented pixel another way.)
     """
 
     split: Split
@@ -140,7 +142,20 @@ class Batches(Dataset):
         pin = self.pin_memory and torch.cuda.is_available()  # page-locked memory serves copies to a GPU only
         steps = range(step, len(self))
         with killed_workers_named(self.workers):
-            yield from DataLoader(self, batch_size=None, sampler=steps, num_workers=self.workers, pin_memory=pin)
+            yield from DataLoader(
+                self,
+                batch_size=None,
+                sampler=steps,
+                num_workers=self.workers,
+                pin_memory=pin,
+                worker_init_fn=ignore_stops,
+            )
+
+
+def ignore_stops(worker: int) -> None:
+    """A stop is for the process that trains, which lets its workers go when it has saved; a terminal asks them, too."""
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
 
 
 @functools.lru_cache(maxsize=2)  # asked for at every step

@@ -54,7 +54,7 @@ def _slice(level: float, side: int, wobble: np.ndarray, like: np.ndarray, rng: n
     cavity = cut.inside((0, -0.03, level), (wide - 0.16, deep - 0.15, 9))
     cut.paint(cavity, FAT + 0.03)
     _back(cut, level, deep, like)
-    liver = _organs(cut, level, like, rng)
+    liver = _organs(cut, level, like)
     _ribs(cut, level, wide, deep, like)
     noise = gaussian_filter(rng.normal(size=cut.grey.shape), 0.8) * (0.055 + 0.012 * like[3])
     grey = gaussian_filter(cut.grey, 0.6) + noise * (cut.grey > 0.02)
@@ -92,7 +92,7 @@ def _back(cut: Slice, level: float, deep: float, like: np.ndarray) -> None:
     cut.paint(cut.inside((-0.08, y - 0.20, level), (0.055, 0.04, 9)), vessel)
 
 
-def _organs(cut: Slice, level: float, like: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _organs(cut: Slice, level: float, like: np.ndarray) -> np.ndarray:
     """Bowel, kidneys, spleen, stomach, lungs and the liver; returns where the liver is, (H, W) bool."""
     bright = 0.47 + 0.03 * like[8]
     places = np.random.default_rng(int(abs(like[9]) * 1e6))
@@ -114,10 +114,10 @@ def _organs(cut: Slice, level: float, like: np.ndarray, rng: np.random.Generator
     for sign in (-1, 1):
         lung = np.minimum(cut.inside((0.34 * sign, 0.0, 1.05), (0.34, 0.40, 0.42)), -dome + 0.15)
         cut.paint(lung, 0.03, edge=0.08)
-    return _liver(cut, level, like, bright, rng)
+    return _liver(cut, level, like, bright)
 
 
-def _liver(cut: Slice, level: float, like: np.ndarray, bright: float, rng: np.random.Generator) -> np.ndarray:
+def _liver(cut: Slice, level: float, like: np.ndarray, bright: float) -> np.ndarray:
     """Right and left lobe without gall bladder and fissure; vessels in it, and in some patients a dark lesion."""
     wide, tall = 0.29 + 0.03 * like[14], 0.42 + 0.04 * like[15]
     right = cut.inside((-0.36, 0.04 * like[13], 0.60), (wide, 0.34 + 0.03 * like[17], tall), 12 + 10 * like[18])

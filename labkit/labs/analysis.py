@@ -14,7 +14,7 @@ from labkit.labs import LABS
 from labkit.labs.parameters import Parameters as AnyParameters
 from labkit.labs.parameters import text, whole
 from labkit.paths import runs_root
-from labkit.results.claims import unchanged
+from labkit.results.claims import gains_over, is_unchanged_experiment
 from labkit.results.finished import READERS, FinishedRun, find_runs
 from labkit.results.tables import reported
 from labkit.results.words import many
@@ -122,7 +122,7 @@ def load_data(params: Parameters, source: Source) -> Data:
 def results(claims: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """``results.json``: how many of the reported numbers have been tried, and how many were reproduced or passed."""
     tried = claims[claims["verdict"] != "not run"]
-    held = tried["verdict"].isin(["reproduced", "better"]).sum()
+    held = tried["verdict"].str.startswith(("reproduced", "better")).sum()
     whole = {"low": None, "high": None, "interval": ""}
     return {
         METRIC: {"value": float(len(tried)), "n": len(claims), **whole, "over": "reported numbers"},
@@ -132,14 +132,15 @@ def results(claims: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def missing(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """What is not there yet, and the command that makes it: labs, then experiments of the reports."""
-    done = {(run.manifest.notebook, run.manifest.experiment) for run in runs if unchanged(run)}
+    done = {(run.manifest.notebook, run.manifest.experiment) for run in runs if is_unchanged_experiment(run)}
     tried = {run.manifest.notebook for run in runs}
     rows = []
     for notebook in (name for name in LABS if name not in READERS):
         number = notebook[:2]
         if notebook not in tried:
             rows.append({"lab": number, "missing": "any run", "command": f"labkit run {number}"})
-        for experiment in dict.fromkeys(reported(notebook)["experiment"]):
+        table = reported(notebook)
+        for experiment in dict.fromkeys([*table["experiment"], *gains_over(notebook)]):
             if (notebook, experiment) not in done:
                 command = f"labkit run {number} -e {experiment} --data DIR"
                 rows.append({"lab": number, "missing": f"{experiment}, as reported", "command": command})

@@ -23,6 +23,7 @@ from labkit.training.metrics import accuracy
 from labkit.training.stopping import Stop, never
 
 METRIC = "accuracy"
+SCORED_PIXELS = 256 * 64**2  # of a batch in validation and test, 256 images at most: less than training needs
 
 
 class ClassificationParameters(TrainingParameters):
@@ -30,7 +31,7 @@ class ClassificationParameters(TrainingParameters):
 
     limit: whole(0, 10_000_000, "at most so many training images, and as many test images; 0: all")
     validation_share: real(0, 0.9, "share of the training images that chooses the best epoch", above=True)
-    select_on: choice("validation", "test", meaning="what chooses the best epoch; 'test' is the reports' protocol")
+    select_on: choice("validation", "test", meaning="which images choose the best epoch; 'test' flatters the score")
     image_size: whole(8, 512, "side of the images the model sees, in pixels")
     flip: switch("augmentation: every second image left-right")
     label_smoothing: real(0, 0.5, "share of the target spread over all classes")
@@ -54,7 +55,7 @@ def divide(
 
     A limited test set is the same for every seed, so that seeds can be compared. ``complete_test``: how many test
     images were published.
-    With ``select_on = "test"`` nothing is held out and the test set is the validation set: the reports' protocol.
+    With ``select_on = "test"`` nothing is held out and the test set is the validation set, as in the AIoT report.
     """
     pool, test = limited(pool, params.limit, params.seed), limited(test, params.limit, seed=0)
     train, val = pool, test
@@ -78,7 +79,7 @@ def batches(
     """The batches of a split: shuffled and augmented for training, plain otherwise."""
     return Batches(
         split,
-        batch_size=params.batch_size if train else 256,
+        batch_size=params.batch_size if train else max(1, min(256, SCORED_PIXELS // params.image_size**2)),
         preprocessing=preparation,
         augmentation=augmentation if train else None,
         shuffle=train,

@@ -18,7 +18,7 @@ from labkit.data.sources import Source
 from labkit.errors import DataError
 from labkit.labs import classification
 from labkit.labs.classification import ClassificationParameters
-from labkit.labs.parameters import choice, whole
+from labkit.labs.parameters import check_rival, choice, whole
 from labkit.models import ImageClassNet, TwoDecoderNet
 from labkit.paths import data_root, data_root_is_named
 from labkit.training.loop import Recipe
@@ -54,8 +54,7 @@ class Parameters(ClassificationParameters):
                     f"Parameter {name!r} is {getattr(self, name)}, more than fits an image_size of {self.image_size}: "
                     f"take a smaller one."
                 )
-        if self.rival == self.model:
-            raise ValueError(f"Parameter 'rival' is {self.rival!r} like 'model': name another network, or 'none'.")
+        check_rival(self)
         return self
 
 

@@ -67,7 +67,7 @@ def load_data(params: Parameters, source: Source) -> Data:
             names=names,
             groups=groups,
             picture=lambda sample: np.asarray(liver.read_image(source, names[sample])),
-            truth=functools.cache(lambda sample: np.asarray(liver.read_mask(source, names[sample])) > 0),
+            truth=functools.lru_cache(512)(lambda sample: np.asarray(liver.read_mask(source, names[sample])) > 0),
             complete_test=liver.IMAGES["val"],
         )
     )

@@ -115,6 +115,12 @@ class Parameters(Checked):
         return {name: v for name, v in self.model_dump().items() if name not in WHERE}
 
 
+def check_rival(params: Any) -> None:
+    """ValueError if the second network of a run is the first once more."""
+    if params.rival == params.model:
+        raise ValueError(f"Parameter 'rival' is {params.rival!r} like 'model': name another network, or 'none'.")
+
+
 class TrainingParameters(Parameters):
     """What every lab that trains a model has."""
 

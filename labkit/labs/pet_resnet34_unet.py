@@ -15,7 +15,7 @@ from labkit.data import pets
 from labkit.data.loading import Preprocessing, channel_statistics, stratified
 from labkit.data.sources import Source
 from labkit.labs import scoring, segmentation
-from labkit.labs.parameters import choice, real
+from labkit.labs.parameters import check_rival, choice, real
 from labkit.labs.segmentation import METRIC, MODELS, Data, SegmentationParameters, batches, build_model, build_recipe
 from labkit.paths import data_root, data_root_is_named
 
@@ -34,9 +34,8 @@ class Parameters(SegmentationParameters):
     rival: choice("none", *MODELS, meaning="a second network, trained the same way, to compare with")
 
     @model_validator(mode="after")
-    def _a_rival_is_another(self) -> Self:
-        if self.rival == self.model:
-            raise ValueError(f"Parameter 'rival' is {self.rival!r} like 'model': name another network, or 'none'.")
+    def _fits_together(self) -> Self:
+        check_rival(self)
         return self
 
     def networks(self) -> list[str]:

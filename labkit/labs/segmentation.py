@@ -62,7 +62,7 @@ class SegmentationParameters(TrainingParameters):
     CHANNELS: ClassVar = 3  # of the images: 3 colours, or 1 grey
 
     batch_size: whole(1, 65_536, "images per step")
-    limit: whole(0, 10_000_000, "at most so many images for training, and as many for the test; 0: all")
+    limit: whole(0, 10_000_000, "at most so many images in each part; 0: all")
     image_size: whole(16, 1024, "side of the images the model sees, in pixels")
     model: choice(*MODELS, meaning="which network")
     width: whole(2, 256, "features on the first level")

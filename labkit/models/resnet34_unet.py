@@ -79,7 +79,8 @@ class ResNet34UNet(nn.Module):
         for level in self.stages:
             x = run(level, x)
             skips.append(x)
-        x = run(self.bottleneck, x)  # (N, 16 width, H / 64, W / 64)
+        block, dropout = self.bottleneck
+        x = dropout(run(block, x))  # (N, 16 width, H / 64, W / 64)
         for level in self.decoder:
             x = level(x, skips.pop(), run)
         return self.head(self.enlarge(x))[..., :height, :width]

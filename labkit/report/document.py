@@ -89,7 +89,8 @@ def objective(runs: Runs, text: str, detail: int) -> str:
     table = compare.runs_table(runs)
     names = sorted({f"lab {int(name[:2])}" for name in table["notebook"]})
     samples = (table["kind"] == "sample").sum()
-    warning = f" **{samples} of them are on sample data, which are no reproduction of anything.**" if samples else ""
+    on = "is" if samples == 1 else "are"
+    warning = f" **{samples} of them {on} on sample data: no reproduction of anything.**" if samples else ""
     several = sum(not run.is_rival for run in runs) > len(names)
     which = (
         " Of several runs of a lab its section shows one: on published data before others, then one whose exercises "
@@ -148,7 +149,9 @@ def scores_part(runs: Runs, out: Path, detail: int) -> str:
     if detail == FULL:
         draw(run_plots.plot_scores, groups, out, "scores", mark_of_runs(runs))
         caption = "Test scores with 95 % intervals; one panel a question, since only those may be compared."
-        alt = "; ".join(f"{g['label']}: {g['mean']:.3f} (n = {g['n']})" for _, g in groups.iterrows())
+        alt = "; ".join(
+            f"{g['panel'].split(':')[0]}, {g['label']}: {g['mean']:.3f} (n = {g['n']})" for _, g in groups.iterrows()
+        )
         parts.append("\n" + md.figure("scores.png", caption, f"Test scores. {alt}.", "scores"))
     return "\n".join(parts) + "\n"
 
@@ -181,7 +184,7 @@ def claims_part(runs: Runs) -> str:
     tried = claims[claims["verdict"] != "not run"]
     if len(tried):
         columns = ["report", "quantity", "reported", "ours", "sd", "n", "hardware", "verdict", "remark"]
-        formats = dict.fromkeys(("reported", "ours", "sd"), "loss")
+        formats = dict.fromkeys(("reported", "ours", "sd"), "number")
         parts.append(md.table(tried[columns], "Numbers of the reports, and ours.", "claims", **formats))
     return "\n".join(parts)
 
@@ -197,7 +200,7 @@ def problems(runs: Runs, left_out: pd.DataFrame) -> str:
         if run.is_rival:  # which shares the rest with the network that it was trained beside
             continue
         if again := sum(bool(session.get("went_on", True)) for session in manifest.sessions[1:]):
-            found.append(f"{name} was interrupted and went on from its checkpoint {many(again, 'time')}.")
+            found.append(f"{name} was taken up again before it was complete, {many(again, 'time')}.")
         found += [f"{name}: {md.plain(warning)}" for warning in manifest.warnings]
     found += [f"{md.code(row.folder)} is left out: {md.plain(row.reason)}" for row in left_out.itertuples()]
     return md.bullets(found) if found else "No run was interrupted, stopped early or left out.\n"
@@ -206,7 +209,10 @@ def problems(runs: Runs, left_out: pd.DataFrame) -> str:
 def conclusions(runs: Runs, shown: Runs) -> str:
     """What the numbers say, lab by lab, with the run that each section shows."""
     found = [f"Lab {int(run.manifest.notebook[:2])}: {results_sentence(run).strip()}" for run in shown]
-    return md.bullets([*found, md.sentence(run_words.seeds(compare.over_seeds(runs)))])
+    groups = compare.over_seeds(runs)
+    if (groups["n"] >= run_words.FEW).any():
+        found.append(md.sentence(run_words.seeds(groups)))
+    return md.bullets(found)
 
 
 def reproduction(runs: Runs, detail: int) -> str:
@@ -223,8 +229,9 @@ def reproduction(runs: Runs, detail: int) -> str:
     ]
     parts = [
         "# How to reproduce every number\n",
-        "Each row is a run. The same command with the same code and data gives the same numbers, on a processor to "
-        "the last bit. *Code* is a fingerprint of package and notebook, *data* one of all files; a star marks a commit "
+        "Each row is a run. The same command with the same code and data gives the same numbers: to the last bit on "
+        "the same kind of processor, with as many threads and the same precision. *Code* is a fingerprint of package "
+        "and notebook, *data* one of all files; a star marks a commit "
         "with further changes; `DIR` is the folder of the data sets.\n",
         md.table(pd.DataFrame(rows), "Runs of this report.", "runs", command="code"),
     ]
@@ -242,7 +249,7 @@ def command_of(run: FinishedRun) -> str:
         for name, value in manifest.parameters.items()
         if name in expected and value != expected[name] and name not in WHERE
     ]
-    return " ".join([*words, "--data DIR"] if manifest.data.kind == "official" else words)
+    return " ".join([*words, "--data DIR" if manifest.data.kind == "official" else "-p source sample"])
 
 
 def references(runs: Runs) -> str:

@@ -45,7 +45,7 @@ def lab_section(run: FinishedRun, texts: dict[str, str], out: Path, detail: int)
     text, number = lab_text(run.manifest.notebook), run.manifest.notebook[:2]
     parts = [f"# Lab {int(number)}: {text.title} {{#lab-{number}}}\n", caveat(run)]
     if detail == SHORTEST:
-        return "\n".join([*parts, results_sentence(run), texts["results"], texts["analysis"]])
+        return "\n".join([*parts, texts["background"], results_sentence(run), texts["results"], texts["analysis"]])
     for name, body in (
         ("Background", text.background + "\n\n" + texts["background"]),
         ("Data", data_part(run, text, out, detail)),
@@ -117,7 +117,7 @@ def parameters_sentence(run: FinishedRun) -> str:
         f"Experiment {md.code(run.manifest.experiment)}, seed {run.manifest.seed}: "
         f"{md.code(p.get('optimiser'))} with a learning rate of {p.get('learning_rate', 0):g} "
         f"({md.code(p.get('schedule'))}), weight decay {p.get('weight_decay', 0):g}, batches of "
-        f"{p.get('batch_size')}, at most {p.get('epochs')} epochs, images of {p.get('image_size')} × "
+        f"{p.get('batch_size')}, at most {words.many(p.get('epochs'), 'epoch')}, images of {p.get('image_size')} × "
         f"{p.get('image_size')} pixels, {md.plain(run.manifest.precision)} on {md.plain(run.manifest.device)}."
     )
 
@@ -165,11 +165,10 @@ def results_part(run: FinishedRun) -> str:
 def rival_sentence(run: FinishedRun, other: FinishedRun) -> str:
     """What the second network of a run scores, and how far it is ahead or behind on the same images."""
     effect = compare.effect([other], [run])
-    gap, low, high = (run_words.points(effect[name]) for name in ("difference", "low", "high"))
-    said = words.test_score(other.metric, other.score.model_dump())
+    gap, said = run_words.points(effect["difference"], 2), words.test_score(other.metric, other.score.model_dump())
     return md.sentence(
         f"The second network, {other.model}, was trained in the same way: {said}. That is {gap} points from the first "
-        f"(95 % interval {low} to {high}, the same {effect['images']} test images, one training each)."
+        f"({run_words.span(effect)}, the same for both; one training each)."
     )
 
 
@@ -182,6 +181,7 @@ def reported_part(run: FinishedRun, reported: pd.DataFrame) -> str:
     if not len(told):
         return "No number of this run is put beside a published one.\n"
     columns = ["report", "quantity", "reported", "ours", "verdict"]
+    columns += [name for name in ("recipe", "remark") if name in told]
     formats = {"reported": "loss", "ours": "loss"}
     caption = "Reported against reproduced, in this run."
     return md.table(told[columns], caption, f"{run.manifest.notebook[:2]}-reported", **formats)

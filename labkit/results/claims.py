@@ -65,14 +65,19 @@ def quantity(claim: Mapping[str, Any]) -> str:
 
 def repeats(run: FinishedRun, notebook: str, experiment: str) -> bool:
     """Whether a run is this experiment, unchanged, on the complete published data; a rival is not what was claimed."""
-    manifest = run.manifest
-    same = (manifest.notebook, manifest.experiment) == (notebook, experiment)
-    return same and unchanged(run) and not manifest.data.obstacle and not run.is_rival
+    same = (run.manifest.notebook, run.manifest.experiment) == (notebook, experiment)
+    return same and is_unchanged_experiment(run)
 
 
-def unchanged(run: FinishedRun) -> bool:
-    """Whether a run departs from its experiment in nothing that changes what is learned."""
-    return not set(run.manifest.changed) - set(NOT_LEARNED)
+def is_unchanged_experiment(run: FinishedRun) -> bool:
+    """Whether a run is an experiment as it is published, on the complete published data; no rival is."""
+    changed = set(run.manifest.changed) - set(NOT_LEARNED)
+    return not (changed or run.manifest.data.obstacle or run.is_rival)
+
+
+def gains_over(notebook: str) -> list[str]:
+    """The experiments of a lab over which another is claimed to gain."""
+    return [claim["against"] for claim in claims() if claim["split"] == "gain" and claim["notebook"] == notebook]
 
 
 def _ours(runs: Sequence[FinishedRun], claim: Mapping[str, Any]) -> dict[str, Any]:

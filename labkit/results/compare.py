@@ -17,7 +17,7 @@ from labkit.errors import RequestError
 from labkit.results.finished import FinishedRun, hardware
 from labkit.results.run_words import some
 from labkit.results.words import name_of
-from labkit.training.metrics import bootstrap, student_t
+from labkit.training.metrics import FEW_IMAGES, bootstrap, student_t
 
 TARGETS = ("dataset", "target", "num_classes")  # parameters that change what a test score is about
 PAIRS = ("digit_size", "place", "ink", "image_size")  # and those that make other test images of the same photos
@@ -180,7 +180,8 @@ def effect(runs: Sequence[FinishedRun], others: Sequence[FinishedRun]) -> dict[s
 
     With three seeds or more in common the interval is Student's, of the mean of the seeds' differences. With fewer it
     is a paired bootstrap over test images, each averaged over the seeds: what other images would have changed, and
-    nothing of other seeds. ``over`` says which. RequestError if the test images are not the same.
+    nothing of other seeds; none for fewer than FEW_IMAGES. ``over`` says which. RequestError if the test images are
+    not the same.
     """
     if len({question(run) for run in [*runs, *others]}) != 1:
         names = f"{runs[0].name} and {others[0].name}"
@@ -189,7 +190,8 @@ def effect(runs: Sequence[FinishedRun], others: Sequence[FinishedRun]) -> dict[s
     gap = (a - b).to_numpy()
     ours, theirs = ({run.manifest.seed: run.score.value for run in group} for group in (runs, others))
     gains = np.array([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
-    difference, (low, high), over = float(gap.mean()), bootstrap(gap), f"{len(gap):,} test images"
+    difference, over = float(gap.mean()), f"{len(gap):,} test image{'' if len(gap) == 1 else 's'}"
+    low, high = bootstrap(gap) if len(gap) >= FEW_IMAGES else (np.nan, np.nan)
     if len(gains) >= 3:
         difference, (low, high), over = float(gains.mean()), student(gains), f"{len(gains)} seeds"
     return {"difference": difference, "low": low, "high": high, "over": over, "images": len(gap)}

@@ -42,10 +42,13 @@ def averages(results: Mapping[str, Mapping[str, Any]]) -> str:
     """What IoU a Dice implies, and how the two kinds of average differ in this run."""
     d, i = results["dice"]["value"], results["iou"]["value"]
     dp, ip = results["dice_pooled"]["value"], results["iou_pooled"]["value"]
+    implied = d / (2 - d)
+    pooled = f"Pooled: Dice {dp:.4f} and IoU {ip:.4f}, and Dice / (2 − Dice) = {dp / (2 - dp):.4f}, the same."
+    if round(i, 4) == round(implied, 4):
+        return f"{pooled} Image-wise it is the same in this run: Dice {d:.4f} and IoU {i:.4f}."
     return (
-        f"Pooled: Dice {dp:.4f} and IoU {ip:.4f}, and Dice / (2 − Dice) = {dp / (2 - dp):.4f}, the same. Image-wise: "
-        f"Dice {d:.4f} and IoU {i:.4f}, though {d:.4f} / (2 − {d:.4f}) = {d / (2 - d):.4f}: a mean of ratios is no "
-        f"ratio of means, and the mean IoU is never below what the mean Dice implies."
+        f"{pooled} Image-wise: Dice {d:.4f} and IoU {i:.4f}, though {d:.4f} / (2 − {d:.4f}) = {implied:.4f}: a mean of "
+        f"ratios is no ratio of means, and the mean IoU is never below what the mean Dice implies."
     )
 
 

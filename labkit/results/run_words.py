@@ -1,5 +1,9 @@
 """What tables and figures of many runs say, in sentences made from their numbers."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
 from labkit.results.words import many, name_of, percent, race, score, signed
@@ -11,6 +15,13 @@ FEW = 3  # seeds below which nothing is said about seeds
 def points(share: float, digits: int = 1) -> str:
     """0.0123 -> "+1.2": a difference of scores in points, with a true minus sign."""
     return signed(100 * share, digits)
+
+
+def span(effect: Mapping[str, Any]) -> str:
+    """The interval of ``compare.effect``, in points, and what it was taken over."""
+    if np.isnan(effect["low"]):
+        return f"over {effect['over']}, too few for an interval"
+    return f"95 % interval {points(effect['low'], 2)} to {points(effect['high'], 2)}, over {effect['over']}"
 
 
 def some(names: list[str], most: int = 4) -> str:
@@ -35,23 +46,25 @@ def inventory(runs: pd.DataFrame, left_out: pd.DataFrame) -> str:
 
 def cost(table: pd.DataFrame) -> str:
     """The table of costs: columns network, parameters, minutes."""
+
+    def where(row: pd.Series) -> str:
+        return f"{row['network']}, lab {row['lab']}"
+
     slow, counted = table.loc[table["minutes"].idxmax()], table.dropna(subset="parameters").sort_values("parameters")
     time = (
-        f"The longest training took {slow['minutes']:.1f} minutes ({slow['network']}, lab {slow['lab']}), all together "
+        f"The longest training took {slow['minutes']:.1f} minutes ({where(slow)}), all together "
         f"{table['minutes'].sum():.1f}."
     )
     if not len(counted):  # runs of another version
         return time
     small, big = counted.iloc[0], counted.iloc[-1]
     if len(counted) == 1 < len(table):
-        return (
-            f"{small['network']} has {small['parameters']:,.0f} parameters; those of the others are not known. {time}"
-        )
+        return f"{where(small)} has {small['parameters']:,.0f} parameters; those of the others are not known. {time}"
     if small["parameters"] == big["parameters"] and len(counted) == len(table):
         return f"Every network here has {small['parameters']:,.0f} parameters. {time}"
     return (
-        f"The networks have {small['parameters']:,.0f} ({small['network']}) to {big['parameters']:,.0f} parameters "
-        f"({big['network']}). {time}"
+        f"The networks have {small['parameters']:,.0f} ({where(small)}) to {big['parameters']:,.0f} parameters "
+        f"({where(big)}). {time}"
     )
 
 
@@ -71,12 +84,11 @@ def learning_curves(table: pd.DataFrame) -> str:
 def climbing(table: pd.DataFrame) -> str:
     """The table of ``plot_learning_curves``: which trainings were best at their very end."""
     groups = table.groupby(["panel", "label"], sort=False)
-    trainings = [(panel.split(":")[0], label, run) for (panel, label), run in groups]
-    late = [f"{lab} {label}" for lab, label, run in trainings if run["score"].argmax() == len(run) - 1]
+    curves = [(panel.split(":")[0], label, run) for (panel, label), run in groups]
+    late = [f"{lab} {label}" for lab, label, run in curves if run["score"].argmax() == len(run) - 1]
     why = "At a constant rate more epochs might be better; after one cycle, which ends near 0, that is as it should be."
     said = f"Best in the last epoch: {some(late)}. {why}" if late else ""
-    count = many(len(trainings), "training")
-    return f"Best before the last epoch: {len(trainings) - len(late)} of {count}. {said}".strip()
+    return f"Best before the last epoch: {len(curves) - len(late)} of {trainings(len(curves))}. {said}".strip()
 
 
 def convergence(table: pd.DataFrame) -> str:
@@ -91,15 +103,20 @@ def convergence(table: pd.DataFrame) -> str:
     return " ".join(parts)
 
 
+def trainings(count: int) -> str:
+    """Of which there are so many: "the one training", "6 trainings"."""
+    return "the one training" if count == 1 else f"{count} trainings"
+
+
 def gaps(table: pd.DataFrame) -> str:
     """The table of ``plot_gaps``: how much better training images are read than validation and test images."""
     widest = table.loc[table["gap"].idxmax()]
     ahead = (table["gap"] > 0).sum()
     return (
-        f"In {ahead} of {many(len(table), 'training')} the training images are read better than the validation images; "
+        f"In {ahead} of {trainings(len(table))} the training images are read better than the validation images; "
         f"the largest gap, training minus validation, is {points(widest['gap'])} points ({widest['label']}). A "
-        f"negative gap is no miracle: training scores are those of an epoch under way, on augmented images, and with "
-        f"dropout."
+        f"negative gap is no miracle: training scores are those of an epoch under way and, where a recipe has them, on "
+        f"augmented images and with dropout."
     )
 
 
@@ -109,13 +126,14 @@ def seeds(groups: pd.DataFrame) -> str:
     if not len(repeated):
         return (
             f"No recipe was run with {FEW} seeds or more, so every interval here is over test images and says nothing "
-            f"of another seed: `labkit run 02 -p seed 1`, then 2, is the cheapest way to change that."
+            f"of another seed."
         )
     widest = repeated.loc[repeated["sd"].idxmax()]
+    which = f"{widest['label']} ({widest['panel'].split(':')[0].lower()})"
     student = student_t(widest["n"])
     apart = student * 2**0.5 * widest["sd"]
     return (
-        f"Recipes with {FEW} seeds or more: {len(repeated)}. Seeds move {widest['label']} most: a standard deviation "
+        f"Recipes with {FEW} seeds or more: {len(repeated)}. Seeds move {which} most: a standard deviation "
         f"of {100 * widest['sd']:.2f} points over {widest['n']} seeds. Two single runs of it may differ by "
         f"{100 * apart:.2f} points by chance alone (this standard deviation times √2, times {student:.2f}, the 97.5 % "
         f"point of Student's t for {widest['n']} seeds): a smaller difference is no finding."
@@ -125,20 +143,16 @@ def seeds(groups: pd.DataFrame) -> str:
 def effects(table: pd.DataFrame) -> str:
     """The table of ``compare.effects``."""
     if not len(table):
-        return (
-            "No two recipes were scored on the same test images yet, so there is no effect to measure. A pair is made "
-            "by, for example, `labkit run 02` and `labkit run 02 -p augmentation none`."
-        )
+        return "No two recipes were scored on the same test images yet, so there is no effect to measure."
     clear = table[(table["low"] > 0) | (table["high"] < 0)]
     best = table.loc[table["difference"].abs().idxmax()]
-    span = f"95 % interval {points(best['low'])} to {points(best['high'])}, over {best['over']}"
-    images = table["over"].str.endswith("images").sum()
+    images = table["over"].str.contains("test image").sum()
     clearly = f"{len(clear)} moved the test score clearly, with an interval that leaves out 0"
     if not len(clear):
-        clearly = "none moved the test score clearly: each interval contains 0"
+        clearly = "none moved the test score clearly: no interval leaves out 0"
     text = (
-        f"Of {many(len(table), 'change')}, {clearly}. The largest difference is {best['change']} against "
-        f"{best['against']}: {points(best['difference'])} points ({span})."
+        f"Of {many(len(table), 'change')}, {clearly}. The largest difference, in lab {int(best['notebook'][:2])}, is "
+        f"{best['change']} against {best['against']}: {points(best['difference'], 2)} points ({span(best)})."
     )
     if not images:
         return text
@@ -195,7 +209,7 @@ def claims(table: pd.DataFrame) -> str:
     if not len(tried):
         return (
             f"**None of the {len(table)} reported numbers was tried by these runs**: that takes a report's own recipe "
-            f"(`labkit run 01 -e adam_steplr`) on complete published data (`labkit data list` says how to get them)."
+            f"on complete published data (`labkit data list` says how to get them)."
         )
     counts = tried["verdict"].value_counts()
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())

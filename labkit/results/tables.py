@@ -13,7 +13,7 @@ from labkit.paths import PACKAGE
 from labkit.results.compare import PAIRS
 from labkit.results.finished import NOT_LEARNED
 from labkit.training.loop import Recipe, best_of
-from labkit.training.metrics import bootstrap, confusion_matrix, per_class, wilson
+from labkit.training.metrics import FEW_IMAGES, bootstrap, confusion_matrix, per_class, wilson
 
 REPORTED_EPOCHS = (1, 5, 10, 15, 20, 30, 40, 50)  # the reports print these
 BLOCKS = ("blocks", "width", "growth", "tail", "early_pool", "image_size")  # what makes a block CNN another network
@@ -73,6 +73,7 @@ def estimate(
     value: float, n: int, interval: tuple[float, float], over: str, kind: str = "95 % bootstrap"
 ) -> dict[str, Any]:
     """An entry of ``results.json``: a value, of how many, its interval of what ``kind``, and what it was taken over."""
+    kind = f"{kind}, too few images:" if "bootstrap" in kind and n < FEW_IMAGES else kind
     return {"value": float(value), "n": n, "low": interval[0], "high": interval[1], "interval": kind, "over": over}
 
 

@@ -109,12 +109,12 @@ def turn(table: pd.DataFrame, metric: str, held_out: str = "validation") -> str:
 
 def stops(epochs: Mapping[str, int | None], history: pd.DataFrame, held_out: str = "validation") -> str:
     """Where each rule of early stopping falls, and what the training looked like there."""
-    parts = []
+    parts, these = [], f"these {len(history)} epochs" if len(history) > 1 else "this one epoch"
     for name, epoch in epochs.items():
         off = name.endswith(SWITCHED_OFF)
         if epoch is None:
             never = "would not have stopped" if off else "does not stop"
-            parts.append(f"the rule “{name}” {never} within these {len(history)} epochs")
+            parts.append(f"the rule “{name}” {never} within {these}")
             continue
         verb = "would have stopped" if off else "stops"
         until = history[history["epoch"] <= epoch]  # later epochs may be better, but no rule can know that
@@ -240,7 +240,7 @@ def rivals(names: tuple[str, str], tables: tuple[pd.DataFrame, pd.DataFrame], me
 def protocol(select_on: str, images: int) -> str:
     """What chose the epoch, and what that means for the score."""
     if select_on == "test":
-        return "**The test set has chosen the epoch**, as in the reports: the scores below flatter the network."
+        return "**The test set has chosen the epoch**: the scores below flatter the network."
     return f"The epoch was chosen on validation images; these {images:,} test images had no part in it."
 
 

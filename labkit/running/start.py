@@ -65,7 +65,8 @@ def data_sets(root: str) -> pd.DataFrame:
                 "here": _here(name, root),
                 "sample": facts["sample"],
                 "licence": facts["licence"],
-                "to fetch it": f"labkit data get {name} ({facts['megabytes']} MB)",
+                "to fetch it": f"labkit data get {name}",
+                "MB": facts["megabytes"],
             }
         )
     return pd.DataFrame(rows)

@@ -125,7 +125,7 @@ def train_epoch(
     observers: Sequence[Observer] = (),
     interrupt: Interrupt = NEVER,
 ) -> None:
-    """Take the steps of ``state.epoch`` from ``state.step`` on; ``state`` is true after every step."""
+    """Take the steps of ``state.epoch`` from ``state.step`` on; ``state`` is true whenever observers are called."""
     pending = []
     began = watched = time.perf_counter()
     model.train()

@@ -12,6 +12,14 @@ TOO_SMALL = (
     "true where the lab has it, or close other programs"
 )
 
+OUT_OF_MEMORY = (  # as PyTorch, the system, cuBLAS and cuDNN, and C++ call it
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "alloc_failed",
+    "allocation_failed",
+    "bad_alloc",
+)
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # what mallopt of the GNU C library calls its settings (malloc.h)
 LARGE = 32 * 2**20  # bytes: from here on a block is given back as soon as it is freed; the highest that can be set
 
@@ -48,4 +56,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     words = str(error).lower()
-    return "can't allocate memory" in words or "out of memory" in words
+    return any(known in words for known in OUT_OF_MEMORY)

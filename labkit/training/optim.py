@@ -51,7 +51,7 @@ def constant() -> Schedule:
     return lambda t, scores: 1.0
 
 
-def step_decay(every: int, gamma: float) -> Schedule:
+def step_decay(every: int, gamma: float = 0.1) -> Schedule:
     """Multiply by ``gamma`` after each ``every`` epochs (torch's StepLR)."""
     return lambda t, scores: gamma ** (int(t) // every)
 
@@ -76,7 +76,7 @@ def half_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def plateau(patience: int, gamma: float) -> Schedule:
+def plateau(patience: int, gamma: float = 0.1) -> Schedule:
     """Multiply by ``gamma`` when the score has not risen for more than ``patience`` epochs.
 
     As torch's ReduceLROnPlateau with a threshold of 0: any rise counts.
@@ -95,20 +95,20 @@ def plateau(patience: int, gamma: float) -> Schedule:
 
 
 def warm_up(schedule: Schedule, epochs: float) -> Schedule:
-    """Rise in a straight line from 1 % of the rate over the first ``epochs``, then follow ``schedule``."""
+    """``schedule`` times a factor that rises in a straight line from 0.01 to 1 over the first ``epochs``."""
     if epochs <= 0:
         return schedule
     return lambda t, scores: schedule(t, scores) * min(1.0, 0.01 + 0.99 * t / epochs)
 
 
 def make_schedule(
-    name: str, epochs: int, *, step_size: int = 10, gamma: float = 0.1, patience: int = 5, warmup_epochs: float = 0.0
+    name: str, epochs: int, *, step_size: int = 10, patience: int = 5, warmup_epochs: float = 0.0
 ) -> Schedule:
     """``constant``, ``step``, ``plateau`` or ``one_cycle``, with a linear warm-up in front if asked for."""
     schedules = {
         "constant": lambda: constant(),
-        "step": lambda: step_decay(step_size, gamma),
-        "plateau": lambda: plateau(patience, gamma),
+        "step": lambda: step_decay(step_size),
+        "plateau": lambda: plateau(patience),
         "one_cycle": lambda: one_cycle(epochs),
     }
     return warm_up(schedules[name](), warmup_epochs)

@@ -211,7 +211,7 @@ wilson_interval = Written(
             lambda right, n: around(*with_wilson(right, n, z=1.645)),
         ),
         "no_denominator": Mistake(
-            "The factor in front is missing: for few images the whole has to be divided by 1 + z²/n.",
+            "The last division is missing: for few images the whole has to be divided by 1 + z²/n.",
             lambda right, n: around(*(value * (1 + Z95**2 / n) for value in with_wilson(right, n))),
         ),
     },

@@ -220,10 +220,11 @@ one_sigmoid = Written(
 edge = Question(
     "only_the_edge",
     "Change and explain: train for the border alone",
-    'Set `target = "border_only"` in the parameters cell and run the notebook again. Dice is much lower, although the '
-    "outlines in the overlays look right.\n\n"
-    "Explain why, by what an error of one pixel costs a thin band and what it costs a whole pet, and say which of the "
-    "two scores you would compare between two networks.",
+    'Set `target = "border_only"` in the parameters cell and run the notebook again. Dice is much lower. What does the '
+    "network mark in the overlays?\n\n"
+    "Explain the Dice by what you see, and by what an error of one pixel costs a thin band and what it costs a whole "
+    "pet: how much of it would be left if every outline were right but for a pixel or two? Say which of the two scores "
+    "you would compare between two networks.",
     least=120,
 )
 
