@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from labkit.data import samples
 from labkit.data.archives import unpack
@@ -174,7 +175,8 @@ def arrays(source: Source, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def changes(images: np.ndarray) -> np.ndarray:
     """Mean absolute grey-value difference of each slice (N, 1, H, W) to the one before it, (N,); 0 for the first."""
-    small = torch.nn.functional.interpolate(torch.from_numpy(images).float(), (LOOK, LOOK), mode="area")
+    parts = torch.from_numpy(images).split(100)  # all at once would take four times the room of the slices
+    small = torch.cat([interpolate(part.float(), (LOOK, LOOK), mode="area") for part in parts])
     return np.append(0.0, (small[1:] - small[:-1]).abs().mean(dim=(1, 2, 3)).numpy())
 
 

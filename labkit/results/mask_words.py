@@ -110,8 +110,9 @@ def errors(table: pd.DataFrame) -> str:
     if missed != false:
         more = "more is missed than false" if missed > false else "more is false than missed"
     apart = table["hausdorff95"].dropna()
+    half = f"half of the {len(apart)} images" if len(apart) > 1 else "the one image"
     known = (
-        f" In half of the {len(apart)} images with a true and a predicted outline, 95 % of the points of each lie "
+        f" In {half} with a true and a predicted outline, 95 % of the points of each lie "
         f"within {apart.median():.1f} pixels of the other (the median of the 95 % Hausdorff distance)."
         if len(apart)
         else ""
