@@ -346,6 +346,20 @@ def test_a_short_report_has_smaller_margins(small: Path) -> None:
     assert "margin=20mm" in made(small, body, "tex", short).decode()
 
 
+@pytest.mark.parametrize("lines", [4, 10, 20, 30])
+def test_no_figure_stands_below_the_heading_that_follows_it(small: Path, lines: int) -> None:
+    words = "\n\n".join(["A paragraph of one line."] * lines)
+    body = f'# First\n\n{words}\n\n![Seen.](figures/wide.png){{#fig-a alt="d"}}\n\n# Second\n\nWords.'
+    places: dict[str, tuple[int, float]] = {}
+    for number, page in enumerate(pypdf.PdfReader(io.BytesIO(made(small, body, "pdf"))).pages):
+
+        def note(text: str, cm: list[float], tm: list[float], font: object, size: float, number: int = number) -> None:
+            places.update({key: (number, -cm[3] * tm[5] - cm[5]) for key in ("Seen", "Second") if key in text})
+
+        page.extract_text(visitor_text=note)
+    assert places["Seen"] < places["Second"], places
+
+
 @pytest.mark.parametrize("columns", [3, 7, 12])
 def test_a_table_of_words_stays_on_the_page(small: Path, columns: int) -> None:
     row = "|" + " a description of some words and 0.1234 |" * columns
