@@ -334,6 +334,9 @@ def test_a_cell_that_asks_for_another_run_says_nothing_of_this_one(
 def test_the_progress_table_has_the_reports_rows_the_last_and_the_chosen_one() -> None:
     history = pd.concat([HISTORY] * 4, ignore_index=True).assign(epoch=range(1, 13))
     assert tables.progress_table(history, "accuracy")["epoch"].tolist() == [1, 2, 5, 10, 12]
+    chosen_on_test = tables.progress_table(history, "accuracy", "test")
+    assert [words.heading_of(name) for name in chosen_on_test][3:5] == ["test loss", "test accuracy"]
+    assert set(chosen_on_test) <= {"epoch"} | set(tables.progress_formats("accuracy"))
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def build_recipe(
         precision=precision,
         seed=params.seed,
         stop_early=either(stop_early, patience(params.patience, metric_name)),
+        held_out=getattr(params, "select_on", "validation"),
     )
 
 
@@ -214,7 +215,7 @@ def train(
     if not beside:
         run.record(preprocessing={"channels": train.split.images.shape[1], **asdict(train.preprocessing)})
     recipe = replace(recipe, identity=params.identity() | {"data": run.manifest["data"]["fingerprint"]})
-    progress = Progress(params.epochs, recipe.metric_name, run.note_progress)
+    progress = Progress(params.epochs, recipe.metric_name, run.note_progress, recipe.held_out)
     boards = [TensorBoard(run.folder / "tensorboard" / beside, picture)] if params.tensorboard else []
     try:
         history = fit(model, train, val, recipe, place.checkpoints, [progress, place, *boards, *watch])

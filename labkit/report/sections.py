@@ -130,7 +130,7 @@ def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> st
     minutes = run.history["seconds"].sum() / 60
     parts = [f"{md.sentence(said)} The training took {minutes:.1f} minutes.\n", figures(run, text, "training", out)]
     if detail == FULL:
-        progress = tables.progress_table(run.history, run.metric)
+        progress = tables.progress_table(run.history, run.metric, held_out)
         formats = tables.progress_formats(run.metric)
         parts.append(md.table(progress, "Training progress.", f"{number}-progress", **formats))
     return "\n".join(parts)

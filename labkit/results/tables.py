@@ -1,7 +1,7 @@
 """Tables: plain data frames for the notebook, the run folder and the report."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -142,10 +142,16 @@ def loss_accuracy_points(
     return pd.DataFrame(points, columns=["what", "accuracy", "loss"])
 
 
-def progress_table(history: pd.DataFrame, metric: str, epochs: Sequence[int] = REPORTED_EPOCHS) -> pd.DataFrame:
-    """The rows the reports print: epochs 1, 5, 10, … as far as they were run, the last, and the one that was chosen."""
-    shown = history[history["epoch"].isin([*epochs, chosen_epoch(history, metric), history["epoch"].max()])]
-    return shown[["epoch", "train_loss", f"train_{metric}", "val_loss", f"val_{metric}", "learning_rate"]]
+def progress_table(history: pd.DataFrame, metric: str, held_out: str = "validation") -> pd.DataFrame:
+    """The rows the reports print: epochs 1, 5, 10, … as far as they were run, the last, and the one that was chosen.
+
+    ``held_out`` images have chosen it: ``validation``, or ``test``, which the columns then say.
+    """
+    epochs = [*REPORTED_EPOCHS, chosen_epoch(history, metric), history["epoch"].max()]
+    shown = history.loc[history["epoch"].isin(epochs)]
+    shown = shown[["epoch", "train_loss", f"train_{metric}", "val_loss", f"val_{metric}", "learning_rate"]]
+    names = {f"val_{name}": f"test_{name}" for name in ("loss", metric)}
+    return shown.rename(columns=names) if held_out == "test" else shown
 
 
 def reported(notebook: str) -> pd.DataFrame:
@@ -237,5 +243,6 @@ def verdict(claim: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 def progress_formats(metric: str) -> dict[str, str]:
     """How the columns of ``progress_table`` are printed."""
-    scores = dict.fromkeys([f"train_{metric}", f"val_{metric}"], "percent" if metric.endswith("accuracy") else "loss")
-    return {"train_loss": "loss", "val_loss": "loss", "learning_rate": "rate", **scores}
+    score, parts = "percent" if metric.endswith("accuracy") else "loss", ("train", "val", "test")
+    scores = {f"{part}_{name}": form for part in parts for name, form in (("loss", "loss"), (metric, score))}
+    return scores | {"learning_rate": "rate"}

@@ -29,7 +29,7 @@ def many(count: int, noun: str) -> str:
 
 def heading_of(column: str) -> str:
     """A column as a reader writes it: ``val_dice`` -> validation Dice."""
-    for short, part in (("train_", "training "), ("val_", "validation ")):
+    for short, part in (("train_", "training "), ("val_", "validation "), ("test_", "test ")):
         if column.startswith(short):
             return part + name_of(column.removeprefix(short))
     return name_of(column)

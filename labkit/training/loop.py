@@ -46,6 +46,7 @@ class Recipe:
     precision: Precision
     seed: int = 0
     stop_early: Stop = never
+    held_out: str = "validation"  # what the images are called that choose the epoch: the test may do it
     identity: Mapping[str, Any] = field(default_factory=dict)  # parameters and data; other ones cannot be gone on with
 
 

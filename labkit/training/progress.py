@@ -16,9 +16,15 @@ from labkit.training.resume import Observer, State
 class Progress(Observer):
     """Shows how a training goes."""
 
-    def __init__(self, epochs: int, metric_name: str, note: Callable[[str], None] = lambda line: None):
+    def __init__(
+        self,
+        epochs: int,
+        metric_name: str,
+        note: Callable[[str], None] = lambda line: None,
+        held_out: str = "validation",
+    ):
         """``note`` receives every line that is shown, for whoever watches from another process."""
-        self.epochs, self.metric_name, self.note = epochs, metric_name, note
+        self.epochs, self.metric_name, self.note, self.held_out = epochs, metric_name, note, held_out
         self.began: tuple[float, float] | None = None
         self.shown = 0.0
         self.handle = _display_handle()
@@ -42,7 +48,7 @@ class Progress(Observer):
 
     def on_epoch(self, history: Sequence[Mapping[str, float]], val_scores: np.ndarray) -> None:
         """Close the epoch: its scores on a line."""
-        line = epoch_line(history[-1], self.epochs, self.metric_name)
+        line = self.epoch_line(history[-1])
         if self.handle is None:
             print(("\r\033[K" if self.live else "") + line, flush=True)
 
@@ -53,7 +59,7 @@ class Progress(Observer):
     def close(self, history: Sequence[Mapping[str, float]]) -> None:
         """Say how the training ended, also if there was nothing left to train."""
         self.note("")  # what comes now is no training
-        line = epoch_line(history[-1], self.epochs, self.metric_name)
+        line = self.epoch_line(history[-1])
         if self.began is None:
             line = f"trained before, read from the run folder; {line}"
         if self.live:
@@ -72,6 +78,15 @@ class Progress(Observer):
             f"{self.metric_name} {metric:.3f}, {clock(left)} left"
         )
 
+    def epoch_line(self, row: Mapping[str, float]) -> str:
+        """``epoch 2/4: train loss 0.211 accuracy 0.941, val loss 0.140 accuracy 0.958 (12 s)``."""
+        metric, part = self.metric_name, "val" if self.held_out == "validation" else self.held_out
+        return (
+            f"epoch {row['epoch']}/{self.epochs}: train loss {row['train_loss']:.4f} {metric} "
+            f"{row[f'train_{metric}']:.4f}, {part} loss {row['val_loss']:.4f} {metric} {row[f'val_{metric}']:.4f} "
+            f"({row['seconds']:.0f} s, {row['images_per_second']:.0f} images/s)"
+        )
+
     def _draw(self, done: float, line: str) -> None:
         if self.handle is not None:
             html = (
@@ -81,15 +96,6 @@ class Progress(Observer):
             return
         filled = round(24 * done / self.epochs)
         print(f"\r\033[K[{'█' * filled}{'·' * (24 - filled)}] {line}", end="", file=sys.stderr, flush=True)
-
-
-def epoch_line(row: Mapping[str, float], epochs: int, metric: str) -> str:
-    """One epoch in a line: ``epoch 2/4: train loss 0.211 accuracy 0.941, val loss 0.140 accuracy 0.958 (12 s)``."""
-    return (
-        f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.4f} {metric} {row[f'train_{metric}']:.4f}, "
-        f"val loss {row['val_loss']:.4f} {metric} {row[f'val_{metric}']:.4f} ({row['seconds']:.0f} s, "
-        f"{row['images_per_second']:.0f} images/s)"
-    )
 
 
 def clock(seconds: float) -> str:

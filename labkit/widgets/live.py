@@ -65,8 +65,9 @@ def hear(button: Button, pressed: Callable[[], None]) -> None:
 class Live(Observer):
     """Draws loss and metric of the epoch so far, and of the epochs before, a button below."""
 
-    def __init__(self, epochs: int, metric: str):
-        self.epochs, self.metric, self.stop, self.view = epochs, metric, StopButton(), HTML()
+    def __init__(self, recipe: Recipe):
+        self.epochs, self.metric, self.held_out = recipe.epochs, recipe.metric_name, recipe.held_out
+        self.stop, self.view = StopButton(), HTML()
         self.running: list[dict[str, float]] = []
         self.history: list[Row] = []
         self.cost, self.drawn = 0.0, -LEAST
@@ -107,7 +108,7 @@ class Live(Observer):
         if not self.history:
             return f"{done}."
         last = self.history[-1]
-        return f"{done}; validation loss {last['val_loss']:.4f}, {self.metric} {last[f'val_{self.metric}']:.4f}."
+        return f"{done}; {self.held_out} loss {last['val_loss']:.4f}, {self.metric} {last[f'val_{self.metric}']:.4f}."
 
 
 @contextmanager
@@ -120,7 +121,7 @@ def training(recipe: Recipe) -> Iterator[list[Observer]]:
     if not frontend.is_there():
         yield []
         return
-    live = Live(recipe.epochs, recipe.metric_name)
+    live = Live(recipe)
     place, left = frontend.show(live.box), {"text/plain": ""}
     try:
         yield [live]
