@@ -127,6 +127,12 @@ def bomb_in_a_header() -> bytes:
     return gzip.compress(tar_of((entry("set/a", pax_headers={"comment": "0" * 20_000_000}), b"x")))
 
 
+def two_lists() -> bytes:
+    """A zip archive whose end tells of a short list of files and, before that, of another end."""
+    packed = zip_of(FILES)
+    return packed[:-22] + struct.pack("<4sLQL", b"PK\6\7", 0, 0, 1) + packed[-22:]
+
+
 LINK, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "tar: absolute": (lambda: tar_of((entry("/labkit-was-here"), b"x")), "'/labkit-was-here', which may lead"),
@@ -171,11 +177,14 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "zip: encrypted": (encrypted_zip, "'set/a', which is encrypted"),
     "zip: twice": (lambda: zip_of({"set/a": b"x", "set/A": b"y"}), "'set/A' twice"),
     "zip: many files": (lambda: zip_of({f"set/{i}": b"" for i in range(21)}), "more files than"),
+    "zip: a list too long to read": (lambda: zip_of({f"set/{i}": b"" for i in range(400)}), "list of files is longer"),
+    "zip: a second list": (lambda: zip_of({f"set/{i}": b"" for i in range(70_000)}), "list of files is longer"),
+    "zip: a second list behind a short one": (two_lists, "list of files is longer"),
     "zip: bomb": (lambda: zip_of({"set/a": bytes(50_000_000)}), "more bytes than"),
     "zip: bomb in parts": (lambda: zip_of({f"set/{i}": bytes(100_000) for i in range(11)}), "more bytes than"),
     "zip: announces too little": (lambda: lying_zip(24, 10), "Bad CRC-32"),
     "zip: wrong checksum": (lambda: lying_zip(16, 7), "Bad CRC-32"),
-    "zip: cut": (lambda: zip_of(FILES)[:-30], "File is not a zip file"),
+    "zip: cut": (lambda: zip_of(FILES)[:-30], "it has no list of files at its end"),
     "a page": (lambda: b"<html>Please accept our conditions</html>" * 50, "damaged or not the published file"),
     "nothing": (lambda: b"", "damaged or not the published file"),
 }

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -20,6 +21,8 @@ from labkit.errors import DataError
 
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
 DAMAGE += (OverflowError, NotImplementedError, RecursionError, IndexError)  # what odd headers lead to
+LISTING = 500  # bytes that a file takes in the list of a zip archive, at most
+ZIP_END, ZIP_TAIL = struct.Struct("<4s4H2LH"), 2**16 + 22  # of the end of a zip archive, which a comment may follow
 Place = Callable[[PurePosixPath], PurePosixPath | None]  # where a file goes in the new folder; None: it is not wanted
 Members = Iterator[tuple[str, bool, BinaryIO]]  # name, whether it is a folder, content
 
@@ -49,7 +52,8 @@ def unpack(archive: Path, target: Path, most_files: int, most_bytes: int, place:
     unpacked, seen = target.with_name(f".{target.name}.unpacking"), set()
     with _sentences(archive, unpacked):
         unpacked.mkdir(parents=True)
-        for number, (name, is_folder, content) in enumerate(_members(archive, _Counted(most_bytes)), start=1):
+        members = _members(archive, _Counted(most_bytes), LISTING * most_files)
+        for number, (name, is_folder, content) in enumerate(members, start=1):
             path = _checked(name)
             if number > most_files:
                 raise ValueError("it holds more files than the data set has")
@@ -88,12 +92,18 @@ def _sentences(archive: Path, unpacked: Path) -> Iterator[None]:
         shutil.rmtree(unpacked, ignore_errors=True)
 
 
-def _members(archive: Path, counted: _Counted) -> Members:
-    """What an archive holds, in its order, to be read in that order; links, devices and encrypted files are refused."""
+def _members(archive: Path, counted: _Counted, listing: int) -> Members:
+    """What an archive holds, in its order, to be read in that order; links, devices and encrypted files are refused.
+
+    So is a zip archive whose list of files has more than ``listing`` bytes.
+    """
     with open(archive, "rb") as file:
         magic = file.read(2)
     opener = {b"\x1f\x8b": gzip.open, b"\xfd7": lzma.open}.get(magic, open)
-    return _zip_members(archive, counted) if magic == b"PK" else _tar_members(opener(archive, "rb"), counted)
+    if magic != b"PK":
+        return _tar_members(opener(archive, "rb"), counted)
+    _check_listing(archive, listing)
+    return _zip_members(archive, counted)
 
 
 def _tar_members(stream: BinaryIO, counted: _Counted) -> Members:
@@ -102,6 +112,19 @@ def _tar_members(stream: BinaryIO, counted: _Counted) -> Members:
             if not (member.isdir() or member.isreg()) or member.issparse():
                 raise ValueError(f"it holds {member.name!r}, which is neither a plain file nor a folder")
             yield member.name, member.isdir(), tar.extractfile(member)
+
+
+def _check_listing(archive: Path, most: int) -> None:
+    """ValueError if the list of files at the end of a zip archive is long: zipfile would read all of it at once."""
+    with open(archive, "rb") as file:
+        file.seek(max(0, archive.stat().st_size - ZIP_TAIL))
+        tail = file.read()
+    place = tail.rfind(b"PK\5\6")
+    if place < 0 or len(tail) < place + ZIP_END.size:
+        raise ValueError("it has no list of files at its end")
+    *_, length, _, _ = ZIP_END.unpack_from(tail, place)
+    if length > most or tail[max(0, place - 20) : place].startswith(b"PK\6\7"):  # a second end, for long lists
+        raise ValueError("its list of files is longer than that of the data set")
 
 
 def _zip_members(archive: Path, counted: _Counted) -> Members:
