@@ -331,7 +331,7 @@ def test_sentences_hold_the_numbers_of_their_tables(root: Path) -> None:
     assert "**4 trained networks** from 1 lab: 4 on samples" in run_words.inventory(compare.runs_table(runs), left_out)
     assert "3 seeds" in run_words.seeds(compare.over_seeds(runs))
     said = run_words.effects(compare.effects(runs))
-    assert "in lab 2, is" in said
+    assert "in lab 02, is" in said
     assert "−16.00 points (over 2 test images, too few for an interval)" in said
     assert "None of the 75" in run_words.claims(claims.claims_table(runs))
 
@@ -404,6 +404,7 @@ def test_compare_at_the_command_line(root: Path, capsys: pytest.CaptureFixture, 
     said = capsys.readouterr().out
     assert "left out  02_liver_unet/quick-seed2" in said
     assert "0.800 to 1.000" in said
+    assert "nan" not in said.lower()
     assert len(pd.read_csv(tmp_path / "runs.csv")) == 2
     with pytest.raises(SystemExit) as stopped:
         app(["compare", str(root), "--csv", "/proc/nowhere/runs.csv"], standalone_mode=False)

@@ -335,6 +335,10 @@ def test_drivers_and_cards_that_are_too_old() -> None:
     (old,) = hardware.check_graphics(none | {"says": [OLD]}, [])
     assert "(The NVIDIA driver on your system is too old (found version 11040))" in old.what
     assert old.remedy.startswith("update the NVIDIA driver")
+    none_there = "CUDA initialization: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU"
+    assert not list(hardware.check_graphics(none | {"says": [none_there]}, []))
+    (mixed,) = hardware.check_graphics(none | {"says": ["CUDA initialization: Unexpected error. Error 803: mixed"]}, [])
+    assert mixed.what == "PyTorch cannot use the graphics card (Unexpected error)"
     assert hardware.first_sentence(UNKNOWN).endswith("CUDA_VISIBLE_DEVICES after program start")
     facts = {
         "built": "13.0",

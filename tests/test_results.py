@@ -172,6 +172,24 @@ def test_a_folder_has_one_writer(folder: Path) -> None:
     assert not (folder / "manifest.json").exists()
 
 
+def test_a_folder_whose_emptying_was_broken_off_is_empty_for_the_next_run(folder: Path) -> None:
+    run = Run(folder, FACTS)
+    run.save_results(RESULTS)
+    run.finish()
+    run.release()
+    os.replace(folder / "manifest.json", folder / ".emptying")  # as far as a killed process had come
+    again = Run(folder, FACTS)
+    again.release()
+    assert again.story() == "A new run."
+    assert {path.name for path in folder.iterdir()} == {".lock", ".reserve", "manifest.json"}
+
+
+def test_a_pipe_in_place_of_a_lock_holds_nobody(folder: Path) -> None:
+    folder.mkdir()
+    os.mkfifo(folder / ".lock")
+    assert not is_live(folder)
+
+
 def test_a_folder_that_could_not_be_claimed_is_given_up(folder: Path) -> None:
     (folder / "manifest.json").mkdir(parents=True)  # what cannot be written over
     with pytest.raises(OSError, match=r"manifest\.json could not be written"):

@@ -37,9 +37,10 @@ def errors_as_sentences() -> Iterator[None]:
         click.echo(f"labkit: {error}", err=True)
         sys.exit(2 if isinstance(error, RequestError) else 1)
     except OSError as error:
-        if error.filename is None:  # a pipe that nobody reads any longer
+        if isinstance(error, BrokenPipeError) or error.errno is None:  # nobody reads on; or it is no file's error
             raise
-        said = one_line(f"{error.filename} cannot be read or written ({error.strerror}): name another place.")
+        what = error.filename or "A file"
+        said = one_line(f"{what} cannot be read or written ({error.strerror}): make room, or name another place.")
         click.echo(f"labkit: {said}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -22,7 +22,8 @@ from labkit.errors import DataError
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
 DAMAGE += (OverflowError, NotImplementedError, RecursionError, IndexError)  # what odd headers lead to
 LISTING = 500  # bytes that a file takes in the list of a zip archive, at most
-ZIP_END, ZIP_TAIL = struct.Struct("<4s4H2LH"), 2**16 + 22  # of the end of a zip archive, which a comment may follow
+ZIP_END, ZIP_LOCATOR = struct.Struct("<4s4H2LH"), 20  # what a zip archive ends with; before it, that of a longer form
+ZIP_TAIL = ZIP_LOCATOR + ZIP_END.size + 2**16  # a comment may follow
 Place = Callable[[PurePosixPath], PurePosixPath | None]  # where a file goes in the new folder; None: it is not wanted
 Members = Iterator[tuple[str, bool, BinaryIO]]  # name, whether it is a folder, content
 
@@ -123,8 +124,10 @@ def _check_listing(archive: Path, most: int) -> None:
     if place < 0 or len(tail) < place + ZIP_END.size:
         raise ValueError("it has no list of files at its end")
     *_, length, _, _ = ZIP_END.unpack_from(tail, place)
-    if length > most or tail[max(0, place - 20) : place].startswith(b"PK\6\7"):  # a second end, for long lists
+    if length > most:
         raise ValueError("its list of files is longer than that of the data set")
+    if tail[max(0, place - ZIP_LOCATOR) : place].startswith(b"PK\6\7"):
+        raise ValueError("it has the form for very many files (zip64), which no data set here needs")
 
 
 def _zip_members(archive: Path, counted: _Counted) -> Members:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from labkit.data.geometry import resize
 from labkit.errors import TrainingError
 
+OUTLIVE = 30  # seconds; longer than a training step with what is saved after it
 # (images (B, C, H, W) in [0, 1], targets, seed, epoch, samples (B,)) -> images and targets, changed together
 Augment = Callable[[Tensor, Tensor, int, int, np.ndarray], tuple[Tensor, Tensor]]
 
@@ -148,14 +149,18 @@ class Batches(Dataset):
                 sampler=steps,
                 num_workers=self.workers,
                 pin_memory=pin,
-                worker_init_fn=ignore_stops,
+                worker_init_fn=outlive_a_stop,
             )
 
 
-def ignore_stops(worker: int) -> None:
-    """A stop is for the process that trains, which lets its workers go when it has saved; a terminal asks them, too."""
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_IGN)
+def outlive_a_stop(worker: int) -> None:
+    """A terminal or a batch system asks all processes to stop; the one that trains may still need batches to do so.
+
+    It lets its workers go when it has saved. One that was asked to end, and not let go, ends after OUTLIVE seconds.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(OUTLIVE))
 
 
 @functools.lru_cache(maxsize=2)  # asked for at every step

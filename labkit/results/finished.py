@@ -56,7 +56,7 @@ class FinishedRun:
 
     @property
     def chosen_on_test(self) -> bool:
-        """Whether the test images chose the epoch, as in the reports."""
+        """Whether the test images chose the epoch."""
         return self.manifest.parameters.get("select_on") == "test"
 
     @property

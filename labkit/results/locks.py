@@ -1,5 +1,6 @@
 """One run folder, one writer. The locks are the operating system's, so a process that dies leaves none behind."""
 
+import os
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -50,13 +51,18 @@ def _is_held(path: Path) -> bool:
     except ImportError:  # Windows, where another reader may be taken for a writer
         return _is_locked_for_all(path)
     try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # the latter for a pipe, which a stranger may have put there
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
     except BlockingIOError:
         return True
     except OSError:
         return False
+    finally:
+        os.close(file)
 
 
 def _is_locked_for_all(path: Path) -> bool:

@@ -28,6 +28,8 @@ from labkit.results.words import many
 from labkit.training.resume import Observer, can_go_on, differences
 from labkit.untrusted import why
 
+EMPTYING = ".emptying"  # the manifest of a run that is being deleted
+
 
 def folder_name(notebook: str, identity: Mapping[str, Any], fingerprint: str) -> str:
     """``<experiment>-seed<seed>-<hash8>``: the hash is of notebook, parameters and data."""
@@ -104,7 +106,7 @@ class Run(History):
         folder = self.folder
         remove_unfinished(folder)
         before = written_manifest(folder)
-        if fresh or _lost_its_training(folder, before):
+        if fresh or os.path.lexists(folder / EMPTYING) or _lost_its_training(folder, before):
             _empty(folder)
             before = {}
         elif before.get("status") == "completed" and not read_results(folder):
@@ -242,8 +244,10 @@ def _lost_its_training(folder: Path, manifest: Mapping[str, Any]) -> bool:
 
 
 def _empty(folder: Path) -> None:
-    (folder / "manifest.json").unlink(missing_ok=True)  # first: what is left by a crash must not look complete
-    for path in folder.iterdir():
+    """Delete everything but the locks; broken off, it is taken up by the next run: the rest must not look like one."""
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(folder / "manifest.json", folder / EMPTYING)
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == EMPTYING):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name not in (".lock", ".starter"):

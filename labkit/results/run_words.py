@@ -146,18 +146,19 @@ def effects(table: pd.DataFrame) -> str:
         return "No two recipes were scored on the same test images yet, so there is no effect to measure."
     clear = table[(table["low"] > 0) | (table["high"] < 0)]
     best = table.loc[table["difference"].abs().idxmax()]
-    images = table["over"].str.contains("test image").sum()
+    known = table[table["low"].notna()]
+    images = known["over"].str.contains("test image").sum()
     clearly = f"{len(clear)} moved the test score clearly, with an interval that leaves out 0"
     if not len(clear):
         clearly = "none moved the test score clearly: no interval leaves out 0"
     text = (
-        f"Of {many(len(table), 'change')}, {clearly}. The largest difference, in lab {int(best['notebook'][:2])}, is "
+        f"Of {many(len(table), 'change')}, {clearly}. The largest difference, in lab {best['notebook'][:2]}, is "
         f"{best['change']} against {best['against']}: {points(best['difference'], 2)} points ({span(best)})."
     )
     if not images:
         return text
     which = f"Of the intervals, {images} {'is' if images == 1 else 'are'}"
-    if images == len(table):
+    if images == len(known):
         which = "The interval is" if images == 1 else "The intervals are"
     return f"{text} {which} over test images, for want of {FEW} seeds in common: another seed may move as much."
 

@@ -73,7 +73,7 @@ def estimate(
     value: float, n: int, interval: tuple[float, float], over: str, kind: str = "95 % bootstrap"
 ) -> dict[str, Any]:
     """An entry of ``results.json``: a value, of how many, its interval of what ``kind``, and what it was taken over."""
-    kind = f"{kind}, too few images:" if "bootstrap" in kind and n < FEW_IMAGES else kind
+    kind = f"{kind} of too few images" if "bootstrap" in kind and n < FEW_IMAGES else kind
     return {"value": float(value), "n": n, "low": interval[0], "high": interval[1], "interval": kind, "over": over}
 
 

@@ -10,7 +10,7 @@ from labkit.errors import RequestError
 from labkit.files import write_asked
 from labkit.results import compare
 from labkit.results.finished import READERS, FinishedRun, folders_in, open_runs, run_folders
-from labkit.results.run_words import points
+from labkit.results.run_words import points, span
 from labkit.results.words import score
 
 COLUMNS = ("run", "seed", "score", "95 % interval", "n", "epochs", "minutes", "precision")
@@ -44,8 +44,7 @@ def lines(paths: Sequence[Path], csv: Path | None = None) -> Iterator[str]:
         yield f"\n{asked}"
         yield _table(compare.runs_table(group))
     for row in compare.effects(runs).itertuples():
-        interval = f"95 % interval {points(row.low, 2)} to {points(row.high, 2)}, over {row.over}"
-        yield f"\n{row.change} against {row.against}: {points(row.difference, 2)} points ({interval})"
+        yield f"\n{row.change} against {row.against}: {points(row.difference, 2)} points ({span(row._asdict())})"
     asked_for = [run for run in runs if not run.is_rival]
     if len(asked_for) == 2:
         yield f"\n{compare.differences_words(*asked_for)}"

@@ -87,9 +87,11 @@ class Started:
     def close(self, error: dict[str, Any] | None = None) -> Outcome:
         """Leave no process behind, and the folder to others; ``error`` is why it ended, unless it says so itself."""
         try:
-            _end(self.process, self.folder, self.token)
-            if error:  # a notebook that ran out of time says of itself that it was interrupted
-                end_from_outside(self.folder, self.token, error, FINISHED if error is STOPPED else ("completed",))
+            try:
+                _end(self.process, self.folder, self.token)
+            finally:
+                if error:  # a notebook that ran out of time says of itself that it was interrupted
+                    end_from_outside(self.folder, self.token, error, FINISHED if error is STOPPED else ("completed",))
             (self.folder / "progress.txt").unlink(missing_ok=True)
         finally:
             self.process.stdin.close()

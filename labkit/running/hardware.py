@@ -18,6 +18,7 @@ from labkit.running import machine
 from labkit.running.findings import Finding
 
 GIB, MIB = 2**30, 2**20
+NO_CARD = ("Found no NVIDIA driver", "No CUDA GPUs are available")  # what PyTorch says where there is none
 MEMORY, RUN_ROOM, DATA_ROOM, TEMP_ROOM = 2 * GIB, 200 * MIB, 50 * MIB, 50 * MIB
 
 
@@ -102,18 +103,22 @@ def check_temporary() -> Iterator[Finding]:
 
 
 def graphics_cards() -> list[str]:
-    """The NVIDIA cards that their driver lists, by name; one of no name if the driver itself fails."""
+    """The NVIDIA cards that their driver lists, by name."""
     if not shutil.which("nvidia-smi"):
         return []
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
-    found = re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", listed.stdout, re.MULTILINE)
-    return found or (["the graphics card"] if listed.returncode else [])
+    return re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", listed.stdout, re.MULTILINE)
 
 
 def first_sentence(message: str) -> str:
     """What a warning of PyTorch says first, without its prefix and its full stop."""
     words = " ".join(message.split()).removeprefix("CUDA initialization: ")
     return re.split(r"\.(?: (?=[A-Z(])|$)", words)[0]
+
+
+def is_fault(said: str) -> bool:
+    """Whether PyTorch warns of more than that there is no card."""
+    return "CUDA" in said and not any(words in said for words in NO_CARD)
 
 
 def check_graphics(facts: dict[str, Any], cards: list[str]) -> Iterator[Finding]:
@@ -132,7 +137,7 @@ def check_graphics(facts: dict[str, Any], cards: list[str]) -> Iterator[Finding]
         yield Finding("wrong", f"{card} is there, but this PyTorch is built without CUDA", "install a build with CUDA")
     elif card and os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
         yield Finding("note", f"{card} is there, but CUDA_VISIBLE_DEVICES hides it", "unset it to use the card")
-    elif card or any("too old" in said for said in facts["says"]):
+    elif card or any(map(is_fault, facts["says"])):
         said = first_sentence(next(iter(facts["says"]), "it does not say why"))
         remedy = "update the NVIDIA driver, or install a PyTorch that is built for an older CUDA"
         yield Finding("wrong", f"PyTorch cannot use {card or 'the graphics card'} ({said})", remedy)
