@@ -15,6 +15,7 @@ from timing import report
 from labkit.labs import lab_of
 from labkit.running.request import find_notebook, make_parameters
 from labkit.training.loop import train_epoch
+from labkit.training.memory import freed_memory_kept
 from labkit.training.precision import choose_device, choose_precision
 from labkit.training.resume import State
 
@@ -53,10 +54,11 @@ def share(number: str, experiment: str, steps: int) -> float:
     preparation = [] if number == "01" else [lab.preprocessing(params, data)]
     train = data.compose if number == "05" else True
     watched = Watched(lab.batches(params, data.train, *preparation, train), steps)
-    for epoch in range(2):  # the first warms up
-        watched.waited, began = 0.0, time.perf_counter()
-        train_epoch(model, watched, recipe, State(epoch=epoch), recipe.precision.scaler())
-    return 100 * watched.waited / (time.perf_counter() - began)
+    with freed_memory_kept():  # as in ``fit``
+        for epoch in range(2):  # the first warms up
+            watched.waited, began = 0.0, time.perf_counter()
+            train_epoch(model, watched, recipe, State(epoch=epoch), recipe.precision.scaler())
+        return 100 * watched.waited / (time.perf_counter() - began)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.data.augment import POLICIES, Augmentation
-from labkit.data.geometry import KNOTS, origins, resize, sampled, smooth_field
+from labkit.data.geometry import KNOTS, origins, resize, sampled, smooth_field, turned_back
 from labkit.data.loading import Batches, Preprocessing, Split
 from labkit.draws import step_seed, uniform
 
@@ -17,11 +17,11 @@ SEEDS = st.integers(0, 2**31 - 1)
 
 
 def affine(images: torch.Tensor, **changes: float) -> torch.Tensor:
-    """Images, each rotated, shifted and scaled by ``changes``: the arguments of ``origins``."""
-    still = {"degrees": 0.0, "right": 0.0, "down": 0.0, "wider": 1.0, "higher": 1.0}
-    return sampled(
-        images, origins(images.shape[-2:], **{k: torch.full((len(images),), v) for k, v in (still | changes).items()})
-    )
+    """Images, each rotated, shifted and scaled by ``changes``: arguments of ``turned_back`` and ``origins``."""
+    still = {"degrees": 0.0, "wider": 1.0, "higher": 1.0, "right": 0.0, "down": 0.0}
+    *turn, right, down = (torch.full((len(images),), value) for value in (still | changes).values())
+    shape = images.shape[-2:]
+    return sampled(images, origins(shape, turned_back(shape, *turn), right, down))
 
 
 def twins(n: int = 6, side: int = 48, channels: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.data.geometry import KNOTS, bent, cropped, erased, origins, sampled, smooth_field
+from labkit.data.geometry import KNOTS, cropped, erased, origins, sampled, smooth_field, turned_back
 from labkit.draws import mix, uniform
 
 # Where each use begins in the sequence of random numbers that belongs to an image and an epoch.
@@ -64,32 +64,38 @@ class Augmentation:
         in from outside is class 0. Targets (N,) stay: what may vary does not change what an image shows.
         """
         place, look = uniform(seed, epoch, samples, 9, PLACE), uniform(seed, epoch, samples, 4, LOOK)
-        steps = []
-        if self.degrees or self.translate or self.scale != (1, 1):
-            steps.append(self.origins(place, look[:, 0], images.shape[-2:]))
-        if self.bend:
-            noise = uniform(seed, epoch, samples, 2 * KNOTS**2, FIELD).view(-1, 2, KNOTS, KNOTS)
-            steps.append(bent(self.bend * smooth_field(either_way(noise), images.shape[-2:])))
+        field = uniform(seed, epoch, samples, 2 * KNOTS**2, FIELD) if self.bend else None
+        where = self.origins(images.shape[-2:], place, look[:, 0], field)
         if targets.ndim == 3:
-            targets = self.moved(targets[:, None].float(), place, steps, "nearest")[:, 0].to(targets.dtype)
-        images = self.looking(self.moved(images, place, steps, "bilinear"), look, mix(seed, epoch, samples, NOISE))
+            targets = self.moved(targets[:, None].float(), place, where, "nearest")[:, 0].to(targets.dtype)
+        images = self.looking(self.moved(images, place, where, "bilinear"), look, mix(seed, epoch, samples, NOISE))
         if self.erase:
             height, width = images.shape[-2:]
             images = erased(images, (place[:, 7] * width).long(), (place[:, 8] * height).long(), self.erase)
         return images, targets
 
-    def origins(self, place: Tensor, stretch: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Where each pixel comes from when all images are rotated, shifted and scaled by their draws: (N, H, W, 2)."""
+    def origins(self, shape: tuple[int, int], place: Tensor, stretch: Tensor, field: Tensor | None) -> Tensor | None:
+        """Where each pixel comes from when all images are scaled, rotated, shifted and bent by their draws.
+
+        (N, H, W, 2); None: each from its own place.
+        """
+        if not (self.degrees or self.translate or self.scale != (1, 1) or self.bend):
+            return None
         rotation, right, down = either_way(place[:, 1:4]).unbind(1)
         wider = between(place[:, 4], self.scale)
         higher = between(stretch, self.scale) if self.stretch else wider
-        return origins(shape, rotation * self.degrees, right * self.translate, down * self.translate, wider, higher)
+        back = turned_back(shape, rotation * self.degrees, wider, higher)
+        where = origins(shape, back, right * self.translate, down * self.translate)
+        if field is not None:  # Its shifts have to be led back, too: its few draws are, not the shift of each pixel.
+            draws = back @ either_way(field).view(-1, 2, KNOTS**2)
+            where += 2 * self.bend * smooth_field(draws.view(-1, 2, KNOTS, KNOTS), shape)
+        return where
 
-    def moved(self, pixels: Tensor, place: Tensor, steps: list[Tensor], mode: str) -> Tensor:
-        """Images or masks (N, C, H, W), each flipped, taken from where each of the ``steps`` says, and cropped."""
+    def moved(self, pixels: Tensor, place: Tensor, where: Tensor | None, mode: str) -> Tensor:
+        """Images or masks (N, C, H, W), each flipped, taken from ``where`` its pixels come from, and cropped."""
         if self.flip:
             pixels = torch.where((place[:, 0] < 0.5)[:, None, None, None], pixels.flip(-1), pixels)
-        for where in steps:
+        if where is not None:
             pixels = sampled(pixels, where, mode)
         if self.crop:
             right, down = (place[:, 5:7] * (2 * self.crop + 1)).long().unbind(1)

@@ -10,21 +10,27 @@ BUMPS = 16  # of a random field, along each side
 KNOTS = BUMPS + 7  # and three more beyond each edge
 
 
-def origins(
-    shape: tuple[int, int], degrees: Tensor, right: Tensor, down: Tensor, wider: Tensor, higher: Tensor
-) -> Tensor:
-    """Where the pixels of a scaled, rotated and shifted picture come from: (N, H, W, 2), in half sides from the centre.
+def turned_back(shape: tuple[int, int], degrees: Tensor, wider: Tensor, higher: Tensor) -> Tensor:
+    """The matrix (N, 2, 2) that leads from places (x, y) of a scaled, then rotated picture to where they come from.
 
-    But for the ``shape`` (H, W) of the picture all are (N,): counter-clockwise angle in degrees; shifts to the right
-    and down, as shares of width and height; width and height as factors (2 makes a digit twice as large).
+    Places are in half sides from the centre of the picture, whose ``shape`` is (H, W). The rest is (N,):
+    counter-clockwise angle in degrees; width and height as factors (2 makes a digit twice as large).
     """
     angle, ratio = torch.deg2rad(degrees), shape[0] / shape[1]
     cos, sin = torch.cos(angle), torch.sin(angle)
+    of_x, of_y = (cos / wider, sin / ratio / higher), (-sin * ratio / wider, cos / higher)
+    return torch.stack([torch.stack(column, dim=1) for column in (of_x, of_y)], dim=2)
+
+
+def origins(shape: tuple[int, int], back: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """Where the pixels of a picture come from: (N, H, W, 2), x before y, in half sides from the centre.
+
+    The matrix ``back`` is that of ``turned_back``; then the picture was shifted to the right and down (N,), by shares
+    of its width and height.
+    """
     y, x = map(centres, shape)
     x, y = ((place - 2 * shift[:, None])[..., None] for place, shift in ((x, right), (y, down)))  # (N, W, 1), (N, H, 1)
-    # The inverse map: rotated back, then scaled back. A sum of what x gives and what y gives is all that it is.
-    of_x = x * torch.stack([cos / wider, sin / ratio / higher], dim=1)[:, None]  # (N, W, 2)
-    of_y = y * torch.stack([-sin * ratio / wider, cos / higher], dim=1)[:, None]  # (N, H, 2)
+    of_x, of_y = x * back[:, None, :, 0], y * back[:, None, :, 1]  # (N, W, 2), (N, H, 2)
     return of_x[:, None] + of_y[:, :, None]
 
 
@@ -33,14 +39,8 @@ def centres(side: int) -> Tensor:
     return (2 * torch.arange(side) + 1) / side - 1
 
 
-def bent(shifts: Tensor) -> Tensor:
-    """As ``origins``, of a picture that ``shifts`` (N, H, W, 2), x before y and in shares of the side, have bent."""
-    y, x = torch.meshgrid(*map(centres, shifts.shape[1:3]), indexing="ij")
-    return torch.stack([x, y], dim=-1) + 2 * shifts
-
-
 def smooth_field(noise: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A smooth random field (N, H, W, 2) of standard deviation 1, from even draws (N, 2, KNOTS, KNOTS) in [-1, 1).
+    """A smooth random field (N, H, W, 2), of standard deviation 1 from even draws (N, 2, KNOTS, KNOTS) in [-1, 1).
 
     Each draw is the height of a bump, a sixteenth of the side wide and away from the next, which makes waves of about
     an eighth of the side. UNet's authors bend their images by such a field, since tissue deforms like this
