@@ -17,7 +17,7 @@ from labkit.cli import app
 from labkit.errors import DataError, RequestError
 from labkit.files import write_atomic
 from labkit.labs import analysis, run_tables
-from labkit.results import claims, compare, run_words
+from labkit.results import claims, compare, reported, run_words
 from labkit.results.finished import find_runs, open_run
 from labkit.results.locks import is_live
 from labkit.running import comparing
@@ -315,7 +315,7 @@ def test_what_is_said_of_costs_and_pairs_holds_where_nothing_is_known(root: Path
 
 
 def test_every_reported_number_of_a_report_is_there_once() -> None:
-    entries = claims.claims()
+    entries = reported.claims()
     keys = [tuple(e.get(k) for k in ("notebook", "report", "experiment", "metric", "split", "epoch")) for e in entries]
     assert len(set(keys)) == len(keys)
     shown = claims.untried(claims.claims_table([]))

@@ -22,8 +22,8 @@ from labkit.data.samples import textures
 from labkit.files import write_json
 from labkit.results.manifest import read_manifest
 from labkit.running import asking
+from labkit.running.asking import GRACE
 from labkit.running.execute import _watch
-from labkit.running.headless import GRACE
 from labkit.training.checkpoint import read_checkpoint
 
 WORDS = ["04", "-p", "source", "sample", "-p", "limit", "120", "-p", "batch_size", "16", "-p", "blocks", "2"]

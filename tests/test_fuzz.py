@@ -25,7 +25,7 @@ from labkit.results import claims, compare, figures, plots, run_words
 from labkit.results.finished import find_runs
 from labkit.running import comparing
 from labkit.running.figure import draw_again
-from labkit.running.predict import load_predictor
+from labkit.running.predictor import load_predictor
 from labkit.running.request import find_notebook
 from labkit.training.checkpoint import save_checkpoint
 

@@ -18,7 +18,7 @@ from labkit.labs import common, lab_of
 from labkit.labs import mnist_resnet18 as lab
 from labkit.labs.common import notebook_defaults, read_experiment
 from labkit.labs.parameters import Parameters, allowed, assigned
-from labkit.results import tables
+from labkit.results import reported
 from labkit.running.request import find_notebook, make_request, notebooks
 
 EXPERIMENTS = [
@@ -109,29 +109,29 @@ def test_the_segmentation_recipes_are_the_reports() -> None:
 
 @every_experiment
 def test_a_run_by_a_reports_recipe_is_called_so(path: Path, name: str) -> None:
-    claims = tables.reported(path.stem)
+    claims = reported.claims_of(path.stem)
     if name not in set(claims["experiment"]):
         return
     params, own = recipe(path.stem, name).model_dump(), read_experiment(path, name)
-    assert tables.recipe_words(params, name, own) == "the report's"
-    assert all(tables.other_question(params, own, metric) == "" for metric in ("dice", "loss"))
+    assert reported.recipe_words(params, name, own) == "the report's"
+    assert all(reported.other_question(params, own, metric) == "" for metric in ("dice", "loss"))
 
 
 def test_a_score_is_not_compared_with_the_answer_to_another_question() -> None:
     unet, resnet = recipe("03", "unet").model_dump(), recipe("03", "side_by_side").model_dump()
     claims = [read_experiment(find_notebook("03"), name) for name in ("unet", "resnet34_unet")]
-    assert tables.other_question(resnet, claims[0], "dice") == "another network"
-    assert tables.other_question(resnet, claims[1], "dice") == ""
-    assert tables.other_question(unet | {"target": "border_only"}, claims[0], "dice") == "another target"
-    assert tables.other_question(unet | {"loss": "dice"}, claims[0], "loss") == "another loss"
-    assert tables.other_question(unet | {"image_size": 64}, claims[0], "dice") == ""  # scored at the photo's own size
+    assert reported.other_question(resnet, claims[0], "dice") == "another network"
+    assert reported.other_question(resnet, claims[1], "dice") == ""
+    assert reported.other_question(unet | {"target": "border_only"}, claims[0], "dice") == "another target"
+    assert reported.other_question(unet | {"loss": "dice"}, claims[0], "loss") == "another loss"
+    assert reported.other_question(unet | {"image_size": 64}, claims[0], "dice") == ""  # scored at the photo's own size
     ours, claim = recipe("04", "best_cifar10").model_dump(), read_experiment(find_notebook("04"), "cifar10")
-    assert tables.other_question(ours, claim, "accuracy") == "another network"
-    assert tables.other_question(recipe("04", "cifar10").model_dump() | {"crop": 4}, claim, "accuracy") == ""
+    assert reported.other_question(ours, claim, "accuracy") == "another network"
+    assert reported.other_question(recipe("04", "cifar10").model_dump() | {"crop": 4}, claim, "accuracy") == ""
     pairs, claim = recipe("05", "two_decoders").model_dump(), read_experiment(find_notebook("05"), "two_decoders")
     for name, value in (("digit_size", 8), ("ink", "colour"), ("place", "centre"), ("image_size", 16)):
-        assert tables.other_question(pairs | {name: value}, claim, "accuracy") == f"another {name.replace('_', ' ')}"
-    assert tables.other_question(pairs | {"width": 8}, claim, "accuracy") == "another network"
+        assert reported.other_question(pairs | {name: value}, claim, "accuracy") == f"another {name.replace('_', ' ')}"
+    assert reported.other_question(pairs | {"width": 8}, claim, "accuracy") == "another network"
 
 
 def test_the_recipes_of_the_cmsc_report_are_the_reports() -> None:

@@ -18,7 +18,8 @@ from labkit.data.samples import handwritten_digits
 from labkit.labs import common, liver_unet, mnist_resnet18, pet_resnet34_unet, scoring
 from labkit.results.manifest import read_manifest
 from labkit.results.run import Run
-from labkit.running.predict import Predictor, load_predictor, read_photo
+from labkit.running.predict import read_photo
+from labkit.running.predictor import Predictor, load_predictor
 from labkit.training.precision import choose_device, choose_precision
 
 

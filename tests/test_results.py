@@ -21,7 +21,7 @@ from labkit.errors import RequestError
 from labkit.files import write_atomic, write_json
 from labkit.labs import digit_on_photo, mnist_resnet18
 from labkit.labs.common import experiments
-from labkit.results import notebook, plots, tables, words
+from labkit.results import notebook, plots, reported, tables, words
 from labkit.results.locks import is_live
 from labkit.results.manifest import end_from_outside, read_manifest
 from labkit.results.run import History, Run, folder_name
@@ -358,7 +358,7 @@ def test_the_progress_table_has_the_reports_rows_the_last_and_the_chosen_one() -
 
 
 @pytest.mark.parametrize(
-    ("metric", "reported", "low", "high", "expected"),
+    ("metric", "claimed", "low", "high", "expected"),
     [
         ("accuracy", 0.99, 0.985, 0.995, "reproduced"),
         ("accuracy", 0.99, 0.991, 0.995, "better"),
@@ -367,28 +367,28 @@ def test_the_progress_table_has_the_reports_rows_the_last_and_the_chosen_one() -
         ("loss", 0.03, 0.04, 0.05, "worse"),
     ],
 )
-def test_verdicts(metric: str, reported: float, low: float, high: float, expected: str) -> None:
-    claim = {"metric": metric, "value": reported}
-    assert tables.verdict(claim, {"value": (low + high) / 2, "low": low, "high": high}) == expected
+def test_verdicts(metric: str, claimed: float, low: float, high: float, expected: str) -> None:
+    claim = {"metric": metric, "value": claimed}
+    assert reported.verdict(claim, {"value": (low + high) / 2, "low": low, "high": high}) == expected
 
 
 def test_no_number_of_ours_stands_beside_a_reported_one_where_it_would_not_be_fair() -> None:
     results = {name: {"value": 0.5, "low": 0.4, "high": 0.6} for name in ("accuracy", "loss")}
     recipes = experiments(mnist_resnet18)
     quick = DEFAULTS | {"experiment": "quick"}
-    table = tables.reported_against_ours("01_mnist_resnet18", quick, recipes, results, HISTORY, "sample data")
+    table = reported.against_ours("01_mnist_resnet18", quick, recipes, results, HISTORY, "sample data")
     assert table["ours"].isna().all()
     assert set(table["verdict"]) == {"not comparable: sample data"}
     assert set(table["recipe"]) == {"another (quick)"}
     adam = DEFAULTS | recipes["adam_steplr"]
-    table = tables.reported_against_ours("01_mnist_resnet18", adam, recipes, results, HISTORY)
+    table = reported.against_ours("01_mnist_resnet18", adam, recipes, results, HISTORY)
     assert table["ours"].notna().all()
     assert table["recipe"].tolist()[:2] == ["the report's"] * 2
-    table = tables.reported_against_ours("01_mnist_resnet18", adam | {"epochs": 3}, recipes, results, HISTORY)
+    table = reported.against_ours("01_mnist_resnet18", adam | {"epochs": 3}, recipes, results, HISTORY)
     assert table["recipe"].tolist()[:2] == ["the report's, but epochs = 3"] * 2
     two, results = params_of("05", width=32).model_dump(), {"pixel_accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
     recipes = experiments(digit_on_photo)
-    score, gain = tables.reported_against_ours("05_digit_on_photo", two, recipes, results, HISTORY).to_dict("records")
+    score, gain = reported.against_ours("05_digit_on_photo", two, recipes, results, HISTORY).to_dict("records")
     assert (score["quantity"], score["ours"]) == ("test pixel_accuracy", 0.5)
     assert gain["quantity"] == "pixel_accuracy, gain over one_decoder"
     assert gain["verdict"] == "not comparable: a gain takes both networks, over several seeds (lab 6)"

@@ -20,7 +20,7 @@ from labkit.running.grid import Planned
 from labkit.running.outcome import complete_already
 from labkit.running.request import make_request
 
-SMALL = {"source": "sample", "limit": 120, "batch_size": 2, "blocks": 2, "epochs": 1}
+SMALL = {"source": "sample", "limit": 120, "batch_size": 2, "blocks": 2, "epochs": 4}  # seconds, to be stopped within
 SMALL |= {"optimiser": "adamw", "weight_decay": 1}  # with these a learning rate of 10 multiplies weights by -9 a step
 SAMPLE = [("source", "sample")]
 WORDS = ["04", *options(SMALL)]

@@ -16,7 +16,7 @@ from labkit.labs.parameters import text, whole
 from labkit.paths import runs_root
 from labkit.results.claims import gains_over, is_unchanged_experiment
 from labkit.results.finished import READERS, FinishedRun, find_runs
-from labkit.results.tables import reported
+from labkit.results.reported import claims_of
 from labkit.results.words import many
 
 NOTEBOOK = "06_analysis"
@@ -139,7 +139,7 @@ def missing(runs: Sequence[FinishedRun]) -> pd.DataFrame:
         number = notebook[:2]
         if notebook not in tried:
             rows.append({"lab": number, "missing": "any run", "command": f"labkit run {number}"})
-        table = reported(notebook)
+        table = claims_of(notebook)
         for experiment in dict.fromkeys([*table["experiment"], *gains_over(notebook)]):
             if (notebook, experiment) not in done:
                 command = f"labkit run {number} -e {experiment} --data DIR"

@@ -1,25 +1,18 @@
 """Every number of the course reports beside the runs that repeat its recipe on the complete published data."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from labkit.paths import PACKAGE
 from labkit.results.compare import one_a_seed
 from labkit.results.finished import NOT_LEARNED, FinishedRun, hardware
-from labkit.results.tables import verdict
+from labkit.results.reported import claims, verdict
 from labkit.results.words import name_of
 from labkit.training.metrics import student_t
 
 NOT_RUN = {"ours": np.nan, "sd": np.nan, "n": 0, "difference": np.nan, "verdict": "not run", "hardware": ""}
-
-
-def claims() -> list[dict[str, Any]]:
-    """What the reports claim (``labkit/results/reported.json``), one entry a number; nobody verified it."""
-    return json.loads((PACKAGE / "results" / "reported.json").read_text("utf-8"))
 
 
 def claims_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:

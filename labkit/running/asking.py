@@ -4,10 +4,12 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from labkit.results.manifest import FINISHED, progress_of, written_manifest
 
+GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
 AGAIN = 5.0  # seconds after which a notebook that is not training is asked again
 REPORTS = 3  # of a training's progress, by which one sees that it goes on; one that has heard makes one more at most
 
@@ -36,3 +38,12 @@ class Asked:
         silent = self.reports == {""} and time.monotonic() - self.when > AGAIN
         if (goes_on or silent) and written_manifest(self.folder).get("status") not in FINISHED:
             self.ask()
+
+
+def wait_for(asked: Iterable[Asked], goes_on: Callable[[Asked], bool]) -> None:
+    """Wait until none of those that were asked goes on, GRACE at the longest, and see to it that they have heard."""
+    end = time.monotonic() + GRACE
+    while (left := list(filter(goes_on, asked))) and time.monotonic() < end:
+        for one in left:
+            one.ask_again_if_unheard()
+        time.sleep(0.1)

@@ -31,8 +31,8 @@ from labkit.results.manifest import (
     read_manifest,
 )
 from labkit.results.run import Run
-from labkit.running.asking import Asked
-from labkit.running.headless import GRACE, UNFINISHED_NOTEBOOK
+from labkit.running.asking import Asked, wait_for
+from labkit.running.headless import UNFINISHED_NOTEBOOK
 from labkit.running.machine import threads_within_quota
 from labkit.running.outcome import Outcome, complete_already
 from labkit.running.request import Request
@@ -180,12 +180,8 @@ def _last_error(folder: Path, code: int) -> dict[str, Any]:
 
 def _interrupt(runs: Sequence[tuple[subprocess.Popen, Path, str]]) -> None:
     """Ask notebooks to stop, all at once, and wait for them, GRACE at the longest; one without a kernel is left out."""
-    asked = {process: Asked(folder, pid) for process, folder, token in runs if (pid := kernel_of(folder, token))}
-    end = time.monotonic() + GRACE
-    while (going := [process for process in asked if process.poll() is None]) and time.monotonic() < end:
-        for process in going:
-            asked[process].ask_again_if_unheard()
-        time.sleep(0.1)
+    asked = {Asked(folder, pid): process for process, folder, token in runs if (pid := kernel_of(folder, token))}
+    wait_for(asked, lambda one: asked[one].poll() is None)
 
 
 def _end(process: subprocess.Popen, folder: Path, token: str) -> None:

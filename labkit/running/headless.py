@@ -13,16 +13,14 @@ import runpy
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 from labkit.errors import LabError
 from labkit.files import UNFINISHED
 from labkit.results.manifest import STOPPED, TOKEN, end_from_outside, kernel_of
-from labkit.running.asking import Asked
+from labkit.running.asking import Asked, wait_for
 
 UNFINISHED_NOTEBOOK = f".notebook.ipynb{UNFINISHED}"
-GRACE = 60.0  # seconds that an interrupted notebook has for finishing its step and saving
 
 
 def main() -> None:
@@ -56,10 +54,8 @@ class Watch(threading.Thread):
         self.alone = True
         kernel = kernel_of(self.folder, self.token)
         if kernel not in (0, self.starter):
-            asked, end = Asked(self.folder, kernel), time.monotonic() + GRACE
-            while time.monotonic() < end:  # this process ends with its notebook, unless a step takes that long
-                asked.ask_again_if_unheard()
-                time.sleep(0.1)
+            # This process ends with its notebook, unless a step takes longer than anybody waits.
+            wait_for([Asked(self.folder, kernel)], lambda asked: True)
             with contextlib.suppress(OSError):
                 os.kill(kernel, signal.SIGKILL)
         self.say_that_it_was_stopped()
