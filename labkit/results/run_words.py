@@ -129,7 +129,7 @@ def seeds(groups: pd.DataFrame) -> str:
             f"of another seed."
         )
     widest = repeated.loc[repeated["sd"].idxmax()]
-    which = f"{widest['label']} ({widest['panel'].split(':')[0].lower()})"
+    which = f"{widest['label']} of {widest['panel'].split(':')[0].lower()}"
     student = student_t(widest["n"])
     apart = student * 2**0.5 * widest["sd"]
     return (
