@@ -11,7 +11,7 @@ help:  ## show this list
 install: .venv/installed  ## make .venv with everything in it
 
 lab: .venv/installed  ## run every lab with its quick parameters, results in runs/, and make report/report.pdf
-	@echo "All labs, two at a time: three to seven minutes on two processor cores. Each says here when it starts and ends."
+	@echo "All labs, two at a time: two to seven minutes on two processor cores. Each says here when it starts and ends."
 	@$(BIN)/labkit run --all --jobs 2
 	@$(BIN)/labkit report
 	@echo "Read report/report.pdf; 'make jupyter' opens the notebooks."
