@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import papermill
 import pytest
+from commands import invoke
 from conftest import DEFAULTS, NOTEBOOK
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -283,6 +284,18 @@ def test_a_copy_where_one_stands_comes_before_the_workbooks_own(
 def test_the_home_of_nobody_is_one_sentence(place: str) -> None:
     with pytest.raises(RequestError, match="'~nobody-of-this-name/x' is not the path of a folder"):
         make_request("01", **{place: "~nobody-of-this-name/x"})
+
+
+def test_a_renamed_copy_is_told_from_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "anna 01.ipynb").write_bytes(NOTEBOOK.read_bytes())
+    with pytest.raises(RequestError, match=r"The name of '.*anna 01.ipynb' does not say which notebook it is"):
+        find_notebook(str(tmp_path / "anna 01.ipynb"))
+
+
+def test_a_parameter_may_be_typed_as_one_word(tmp_path: Path) -> None:
+    for words in (["-p", "epochs", "many"], ["-p", "epochs=many"], ["--parameter", "epochs=many", "-p", "seed", "1"]):
+        said = invoke("run", "01", *words, "--out", tmp_path)
+        assert said.stderr.startswith("labkit: Parameter 'epochs' is 'many'"), said.stderr
 
 
 def test_a_request_is_checked_before_anything_is_made(tmp_path: Path) -> None:

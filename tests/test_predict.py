@@ -203,6 +203,7 @@ def test_wrong_requests_are_one_sentence_and_leave_nothing(liver_run: Path, pets
         (["--run", liver_run, "--image", tmp_path / "gone.png", "--output", out], "There is no file"),
         (["--run", liver_run, "--image", empty, "--output", out], "holds no image"),
         (["--run", liver_run, "--image", mixed, "--output", tmp_path / "masks"], "b.png cannot be read"),
+        (["--run", liver_run, "--image", text, "--output", tmp_path / "mask.jpg"], "mask.jpg is no name of a PNG file"),
         (["--run", liver_run, "--image", mixed, "--output", image], "must be one too"),
         (["--run", liver_run, "--image", image, "--output", image], "would be written over an image"),
         (["--run", liver_run, "--image", image, "--output", out, "--overlay", out], "or another output"),

@@ -213,6 +213,14 @@ def test_a_students_picture_is_taken_from_beside_the_text(tmp_path: Path) -> Non
     assert taken[0].startswith("own-my-photo-")
     colours = [Image.open(tmp_path / "taken" / name).getpixel((0, 0)) for name in taken]
     assert colours == [(0, 0, 0), (255, 0, 0), (0, 0, 255)]
+    for text, sentence in {
+        "![Mine.](<my photo.png>)": "figure my photo.png has no description .* write .*<my photo.png>",
+        "Words ![Mine.](图一.png) and more": "image 图一.png has no caption or stands among words: give it a paragraph",
+        "A $\\frac{a}{b$": r"formula .* cannot be set in all formats: look at its braces",
+        "A [link](y.md)": "link to 'y.md' leads nowhere",
+    }.items():
+        with pytest.raises(RequestError, match=f"objective.md: The {sentence}"):
+            own(tmp_path, text)
     for name in ("../secret.png", "/etc/passwd", "missing.png", "http://example.org/x.png"):
         with pytest.raises(RequestError, match=r"objective.md: the picture .* is not in"):
             own(tmp_path, f'![Mine.]({name}){{alt="x"}}\n')

@@ -329,6 +329,12 @@ def test_words_follow_the_numbers() -> None:
     assert "rises from 70.00 % to 90.00 %" in said
     assert "epoch 2 is chosen" in said
     assert words.history(HISTORY.head(1), "accuracy", 1).startswith("After one epoch")
+    dip = pd.concat([HISTORY.head(2)] * 2, ignore_index=True).assign(
+        epoch=range(1, 5), val_accuracy=[0.3, 0.6, 0.1, 0.7]
+    )
+    assert "goes from 30.00 % to 70.00 %, by way of 10.00 % after epoch 3, and" in words.history(dip, "accuracy", 4)
+    assert tables.progress_table(dip, "accuracy")["epoch"].tolist() == [1, 2, 3, 4]
+    assert [words.duration(seconds) for seconds in (9.4, 90)] == ["9 seconds", "1.5 minutes"]
     assert "there is no mistake" in words.confusion(pd.DataFrame([[3]], ["a"], ["a"]))
     assert "flatters nothing" in words.selection(0.0, 0, 0, 3, 10)
     assert "+1.00 points" in words.selection(0.01, 0, 0.02, 3, 10)

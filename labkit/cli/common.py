@@ -25,6 +25,19 @@ class InProject(click.Path):
 
 
 FOUND = InProject(path_type=Path)
+
+
+class WithParameters(click.Command):
+    """A command that takes ``-p NAME=VALUE`` for ``-p NAME VALUE``, as ``--grid`` has it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Part the two where they are one word."""
+        parted: list[str] = []
+        for before, word in zip(["", *args], args, strict=False):
+            parted += word.split("=", 1) if before in ("-p", "--parameter") else [word]
+        return super().parse_args(ctx, parted)
+
+
 EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 130}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from labkit.cli.common import EXIT_CODES, FOUND, PATH, app, errors_as_sentences
+from labkit.cli.common import EXIT_CODES, FOUND, PATH, WithParameters, app, errors_as_sentences
 from labkit.errors import RequestError
 
 
@@ -32,7 +32,7 @@ def _asked(command: Callable[..., None]) -> Callable[..., None]:
     return with_asked
 
 
-@app.command()
+@app.command(cls=WithParameters)
 @click.argument("notebook", required=False)
 @click.option("--all", "every", is_flag=True, help="Run every notebook.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="--all: runs at once; they share the cores.")
@@ -118,11 +118,12 @@ def _say(request: Any, outcome: Any) -> int:
     else:
         click.echo(f"{title}  {outcome.failure()}", err=True)
         files = [str(path) for name in ("log.txt", "notebook.ipynb") if (path := outcome.folder / name).exists()]
-        click.echo(f"  more in {' and '.join(files)}", err=True)
+        if outcome.status == "failed":
+            click.echo(f"  more in {' and '.join(files)}", err=True)
     return EXIT_CODES.get(outcome.status, 1)
 
 
-@app.command()
+@app.command(cls=WithParameters)
 @click.argument("notebook")
 @click.option("--grid", multiple=True, metavar="NAME=A,B", help="Values of a parameter to try; may be repeated.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Runs of each combination, seed by seed.")

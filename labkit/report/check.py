@@ -105,16 +105,19 @@ def check_headings(blocks: Any) -> None:
 
 def check_links(tree: Any, known: set[str]) -> None:
     """A link leads to the web, to a mailbox or to a part of this report."""
+    check_addresses(tree)
     for tag, content in nodes(tree):
-        if tag != "Link":
-            continue
-        text, target = words(content[1]), content[2][0]
-        if target.startswith("#"):
-            check_reference(target[1:], text, known)
-        elif not SAFE_LINK.match(target):
+        if tag == "Link" and content[2][0].startswith("#"):
+            check_reference(content[2][0][1:], words(content[1]), known)
+
+
+def check_addresses(tree: Any) -> None:
+    """What a link names is an address or a part of the report, be it there or not."""
+    for tag, content in nodes(tree):
+        if tag == "Link" and not content[2][0].startswith("#") and not SAFE_LINK.match(content[2][0]):
             raise RequestError(
-                f"The link to {target!r} leads nowhere for a reader of the report: use an https:// or mailto: address "
-                "or a #name of the report."
+                f"The link to {content[2][0]!r} leads nowhere for a reader of the report: use an https:// or mailto: "
+                "address or a #name of the report."
             )
 
 
@@ -150,8 +153,29 @@ def check_images(tree: Any, figures: set[str]) -> None:
         if tag == "Image" and content[2][0] not in figures:
             raise RequestError(
                 f"The image {content[2][0]} has no caption or stands among words: give it a paragraph of its own, "
-                f'![Caption.]({content[2][0]}){{#fig-NAME alt="what it shows"}}.'
+                f"{example(content[2][0])}."
             )
+
+
+def example(file: str) -> str:
+    """How a picture is written."""
+    return f'![Caption.]({f"<{file}>" if " " in file else file}){{alt="what it shows"}}'
+
+
+def check_description(figure: Picture) -> None:
+    """A reader who cannot see the figure is told what it shows."""
+    if not figure.description.strip() or figure.description == figure.caption:
+        raise RequestError(f"{figure} has no description for readers who cannot see it: write {example(figure.file)}.")
+
+
+def check_own(blocks: Any) -> None:
+    """What can be said of a student's text by itself, while pictures still have the names that the student gave."""
+    check_formulas(blocks)
+    check_addresses(blocks)
+    figures = [picture(content) for tag, content in nodes(blocks) if tag == "Figure"]
+    check_images(blocks, {figure.file for figure in figures})
+    for figure in figures:
+        check_description(figure)
 
 
 def check_figure(figure: Picture, folder: Path) -> None:
@@ -167,7 +191,6 @@ def check_figure(figure: Picture, folder: Path) -> None:
         raise RequestError(f"{figure} is not one of {', '.join(PICTURES)}: save the image in one of these formats.")
     if not path.is_file():
         raise RequestError(f"{figure} is missing from {folder}: make it, or take it out of the report.")
-    if not figure.description.strip() or figure.description == figure.caption:
-        raise RequestError(f'{figure} has no description for readers who cannot see it: add alt="what it shows".')
+    check_description(figure)
     if figure.width and not re.fullmatch(r"[1-9]\d?%|100%", figure.width):
         raise RequestError(f"{figure} has the width {figure.width!r}: give a whole percentage such as width=80%.")

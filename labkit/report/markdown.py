@@ -10,7 +10,7 @@ from labkit.results.notebook import FORMATTERS
 from labkit.results.run_words import points
 from labkit.results.words import heading_of
 
-FORMATS = FORMATTERS | {"points": lambda value: points(value, 2), "minutes": lambda value: f"{value:.1f}"}
+FORMATS = FORMATTERS | {"points": lambda value: points(value, 2), "minutes": lambda value: f"{value:.2f}"}
 
 
 def plain(text: Any) -> str:

@@ -95,9 +95,14 @@ def read(source: Path) -> dict[str, Any]:
     document["meta"] = {"lang": {"t": "MetaString", "c": "en"}} | {key: meta[key] for key in METADATA if key in meta}
     if CJK.search(text):
         document["meta"]["cjk"] = {"t": "MetaBool", "c": True}
+    check_mathematics(document)
+    return document
+
+
+def check_mathematics(document: dict[str, Any]) -> None:
+    """RequestError with the first formula that cannot be set."""
     if any(tag == "Math" for tag, _ in nodes(document)):
         pandoc(json.dumps(document), "-f", "json", "-t", "html", "--mathml")  # warns of what it cannot read
-    return document
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -131,7 +136,8 @@ def pandoc_says(message: str) -> str:
     """One sentence made from pandoc's complaint."""
     formula = re.search(r"Could not convert TeX math (.*?), rendering as TeX", message, re.DOTALL)
     if formula:
-        return f"The formula ${formula[1]}$ cannot be set in all formats: use the common commands of LaTeX."
+        advice = "look at its braces, and use the common commands of LaTeX"
+        return f"The formula ${formula[1]}$ cannot be set in all formats: {advice}."
     ours = re.search(r"Error running filter .*?\.lua:\s*(.*?)\s*stack traceback:", message, re.DOTALL)
     if ours:
         return ours[1]

@@ -127,8 +127,8 @@ def training_part(run: FinishedRun, text: LabText, out: Path, detail: int) -> st
     number, chosen = run.manifest.notebook[:2], int(run.chosen["epoch"])
     held_out = "test" if run.chosen_on_test else "validation"
     said = words.history(run.history, run.metric, chosen, held_out)
-    minutes = run.history["seconds"].sum() / 60
-    parts = [f"{md.sentence(said)} The training took {minutes:.1f} minutes.\n", figures(run, text, "training", out)]
+    took = words.duration(run.history["seconds"].sum())
+    parts = [f"{md.sentence(said)} The training took {took}.\n", figures(run, text, "training", out)]
     if detail == FULL:
         progress = tables.progress_table(run.history, run.metric, held_out)
         formats = tables.progress_formats(run.metric)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import yaml
@@ -13,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from labkit.errors import RequestError
 from labkit.files import write_atomic
-from labkit.report.check import nodes
-from labkit.report.render import MARKDOWN, pandoc, parsed
+from labkit.report.check import check_own, nodes
+from labkit.report.render import MARKDOWN, check_mathematics, pandoc, parsed
 from labkit.untrusted import LARGEST_YAML, file_in, read_yaml
 
 SETTINGS = "report.yaml"
@@ -32,6 +33,7 @@ date:              # such as 24 November 2026; empty: the day of the newest run
 language: en
 """
 
+PICTURE = 'A picture: ![Caption.](name.png){alt="what it shows"}, alone in a paragraph.'
 PLACES = {
     "objective": "What this report wants to find out, in your words. It comes first in “Objective and environment”.",
     "comparison": "What you conclude from the comparison of the runs.",
@@ -101,7 +103,7 @@ def make_forms(folder: Path, labs: Sequence[str]) -> None:
     for name, words in forms.items():
         path = folder / "text" / f"{name}.md"
         if not path.exists():
-            write_atomic(path, f"<!-- {words} Write Markdown below; this comment is not printed. -->\n")
+            write_atomic(path, f"<!-- {words} Write Markdown below; this comment is not printed. {PICTURE} -->\n")
 
 
 def paragraphs(folder: Path, name: str, level: int, figures: Path) -> str:
@@ -117,15 +119,25 @@ def paragraphs(folder: Path, name: str, level: int, figures: Path) -> str:
         return ""
     try:
         document = parsed(text)
+        check_mathematics(document)
+        check_own(named_as_typed(document["blocks"]))
         for tag, content in nodes(document["blocks"]):
             if tag == "Header":
                 content[0] = level
             elif tag == "Image":
-                content[2][0] = take_picture(path.parent, unquote(content[2][0]), figures)
+                content[2][0] = take_picture(path.parent, content[2][0], figures)
         options = ("-f", "json", "-t", MARKDOWN, "--wrap=none", "--reference-location=block", "--columns=100000")
         return pandoc(json.dumps(document), *options)
     except RequestError as error:
         raise RequestError(f"{path}: {error}") from None
+
+
+def named_as_typed(blocks: Any) -> Any:
+    """The names of pictures as the student has typed them: pandoc writes a space as %20."""
+    for tag, content in nodes(blocks):
+        if tag == "Image":
+            content[2][0] = unquote(content[2][0])
+    return blocks
 
 
 def read_text(folder: Path, name: str) -> str:

@@ -118,7 +118,7 @@ def open_run(folder: Path) -> FinishedRun:
     if raw.get("status") != "completed":
         error = raw.get("error")
         status, message = (_text(of, key) for of, key in ((raw, "status"), (error, "message")))
-        said = f" ({message})" if isinstance(error, dict) else ""
+        said = f" ({message.split(': run')[0]})" if isinstance(error, dict) else ""  # how to go on is said below
         raise RequestError(f"{folder} is no finished run but {status}{said}: run it again.")
     try:
         manifest = Manifest.model_validate(raw)

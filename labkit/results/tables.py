@@ -140,9 +140,12 @@ def loss_accuracy_points(
 def progress_table(history: pd.DataFrame, metric: str, held_out: str = "validation") -> pd.DataFrame:
     """The rows the reports print: epochs 1, 5, 10, … as far as they were run, the last, and the one that was chosen.
 
+    Of a few epochs all are shown.
     ``held_out`` images have chosen it: ``validation``, or ``test``, which the columns then say.
     """
     epochs = [*REPORTED_EPOCHS, chosen_epoch(history, metric), history["epoch"].max()]
+    if len(history) <= len(REPORTED_EPOCHS):
+        epochs = history["epoch"]
     shown = history.loc[history["epoch"].isin(epochs)]
     shown = shown[["epoch", "train_loss", f"train_{metric}", "val_loss", f"val_{metric}", "learning_rate"]]
     names = {f"val_{name}": f"test_{name}" for name in ("loss", metric)}

@@ -22,6 +22,11 @@ def name_of(metric: str) -> str:
     return known.get(metric) or " ".join(known.get(word, word) for word in metric.split("_"))
 
 
+def duration(seconds: float) -> str:
+    """9 seconds, 1.5 minutes."""
+    return f"{seconds:.0f} seconds" if seconds < 60 else f"{seconds / 60:.1f} minutes"
+
+
 def many(count: int, noun: str) -> str:
     """1 run, 2 runs."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
@@ -84,6 +89,9 @@ def history(table: pd.DataFrame, metric: str, chosen: int, held_out: str = "vali
         return f"After one epoch the {held_out} {name_of(metric)} is {begin} at a loss of {first['val_loss']:.3f}."
     scores = table[f"val_{metric}"]
     way = f"{'rises' if scores.is_monotonic_increasing else 'goes'} from {begin} to {end}"
+    low = table.loc[scores.idxmin()]
+    if score(metric, low[f"val_{metric}"]) not in (begin, end):
+        way += f", by way of {score(metric, low[f'val_{metric}'])} after epoch {low['epoch']:.0f},"
     if scores.nunique() == 1:
         way = f"stays at {end}"
     return (

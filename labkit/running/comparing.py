@@ -58,4 +58,4 @@ def _table(table: pd.DataFrame) -> str:
     metric = table["metric"].iloc[0]
     spans = [f"{score(metric, a)} to {score(metric, b)}" for a, b in zip(table["low"], table["high"], strict=True)]
     shown = table.assign(score=table["score"].map(lambda value: score(metric, value)), **{"95 % interval": spans})
-    return shown[list(COLUMNS)].round({"minutes": 1}).to_string(index=False)
+    return shown[list(COLUMNS)].round({"minutes": 2}).to_string(index=False)

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from labkit.data.cache import PHOTO, SUFFIXES, open_image
 from labkit.data.tree import images_in
-from labkit.errors import RequestError, one_line
+from labkit.errors import DataError, RequestError, one_line
 from labkit.files import write_asked
 from labkit.labs.scoring import at_size
 from labkit.results.masks import PREDICTED
@@ -28,8 +28,7 @@ def predict(run: Path, image: Path, outputs: Mapping[str, Path | None], device: 
     images = [path for path, _ in pairs(image, None)]
     places = {kind: dict(pairs(image, place)) for kind, place in outputs.items() if place}
     check_places(images, places)
-    for path in images:
-        read_photo(path)
+    check_photos(images)
     predictor = load_predictor(run, device)
     if not predictor.per_pixel:
         if places:
@@ -50,6 +49,19 @@ def predict(run: Path, image: Path, outputs: Mapping[str, Path | None], device: 
             save_png(place[path], DRAW[kind](photo, p))
         share, size = 100 * (p > 0.5).mean(), f"{photo.width} × {photo.height}"
         yield one_line(f"{path}  {predictor.seen(logits)}foreground {share:.1f} % of {size}  {places['mask'][path]}")
+
+
+def check_photos(images: Sequence[Path]) -> None:
+    """DataError with the first image that cannot be read, and how many more there are."""
+    faults = []
+    for path in images:
+        try:
+            read_photo(path)
+        except DataError as error:
+            faults.append(str(error))
+    if faults:
+        more = f" (And {len(faults) - 1} more of these {len(images)} images cannot be read.)" if faults[1:] else ""
+        raise DataError(f"{faults[0]}{more}")
 
 
 def check_places(images: Sequence[Path], places: Mapping[str, Mapping[Path, Path]]) -> None:
@@ -91,6 +103,8 @@ def pairs(image: Path, output: Path | None) -> list[tuple[Path, Path | None]]:
         raise RequestError(f"There is no file {image}: give an image, or a folder of images.")
     if output is not None and output.is_dir():
         output = output / f"{image.stem}.png"
+    elif output is not None and output.suffix.lower() != ".png":
+        raise RequestError(f"{output} is no name of a PNG file: give one that ends in .png.")
     return [(image, output)]
 
 

@@ -88,5 +88,10 @@ def find_notebook(name: str) -> Path:
         raise RequestError(
             f"Notebook {name!r} is no lab and leaves no run: open it with 'make jupyter', or execute it with papermill."
         )
+    if path.suffix == ".ipynb" and os.path.isfile(path):
+        raise RequestError(
+            f"The name of {name!r} does not say which notebook it is: give it the name that it had, in a folder of its "
+            f"own, or run it by papermill."
+        )
     names = ", ".join(known.stem for known in notebooks())
     raise RequestError(f"There is no notebook {name!r}: give a number, a name or a path of one of {names}.")
