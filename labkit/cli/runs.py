@@ -117,8 +117,8 @@ def _say(request: Any, outcome: Any) -> int:
         click.echo("  ".join([title, request.source.name, score, str(outcome.folder)]))
     else:
         click.echo(f"{title}  {outcome.failure()}", err=True)
-        files = [str(path) for name in ("log.txt", "notebook.ipynb") if (path := outcome.folder / name).exists()]
         if outcome.status == "failed":
+            files = [str(path) for name in ("log.txt", "notebook.ipynb") if (path := outcome.folder / name).exists()]
             click.echo(f"  more in {' and '.join(files)}", err=True)
     return EXIT_CODES.get(outcome.status, 1)
 

@@ -150,7 +150,8 @@ def scores_part(runs: Runs, out: Path, detail: int) -> str:
         draw(run_plots.plot_scores, groups, out, "scores", mark_of_runs(runs))
         caption = "Test scores with 95 % intervals; one panel a question, since only those may be compared."
         alt = "; ".join(
-            f"{g['panel'].split(':')[0]}, {g['label']}: {g['mean']:.3f} (n = {g['n']})" for _, g in groups.iterrows()
+            f"{run_words.lab_in(g['panel'])}, {g['label']}: {g['mean']:.3f} (n = {g['n']})"
+            for _, g in groups.iterrows()
         )
         parts.append("\n" + md.figure("scores.png", caption, f"Test scores. {alt}.", "scores"))
     return "\n".join(parts) + "\n"

@@ -17,7 +17,7 @@ from labkit.errors import RequestError
 from labkit.results.finished import FinishedRun, hardware
 from labkit.results.run_words import some
 from labkit.results.words import name_of
-from labkit.training.metrics import FEW_IMAGES, bootstrap, student_t
+from labkit.training.metrics import bootstrap_of_enough, student_t
 
 TARGETS = ("dataset", "target", "num_classes")  # parameters that change what a test score is about
 PAIRS = ("digit_size", "place", "ink", "image_size")  # and those that make other test images of the same photos
@@ -191,7 +191,7 @@ def effect(runs: Sequence[FinishedRun], others: Sequence[FinishedRun]) -> dict[s
     ours, theirs = ({run.manifest.seed: run.score.value for run in group} for group in (runs, others))
     gains = np.array([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
     difference, over = float(gap.mean()), f"{len(gap):,} test image{'' if len(gap) == 1 else 's'}"
-    low, high = bootstrap(gap) if len(gap) >= FEW_IMAGES else (np.nan, np.nan)
+    low, high = bootstrap_of_enough(gap)
     if len(gains) >= 3:
         difference, (low, high), over = float(gains.mean()), student(gains), f"{len(gains)} seeds"
     return {"difference": difference, "low": low, "high": high, "over": over, "images": len(gap)}

@@ -8,7 +8,7 @@ import torch
 
 from labkit.results.tables import estimate
 from labkit.training.losses import pixel_cross_entropy
-from labkit.training.metrics import COUNTS, FEW_IMAGES, OVERLAPS, bootstrap
+from labkit.training.metrics import COUNTS, OVERLAPS, bootstrap, bootstrap_of_enough
 
 OVER = {  # what "mean over test images" leaves unsaid
     "precision": " with a predicted pixel",
@@ -59,7 +59,7 @@ def by_group(table: pd.DataFrame) -> pd.DataFrame:
     """Mean test Dice and IoU of each patient or breed, with a 95 % bootstrap interval of the Dice, if it has enough."""
     rows = []
     for name, part in table.groupby("group"):
-        low, high = bootstrap(part["dice"].to_numpy()) if len(part) >= FEW_IMAGES else (np.nan, np.nan)
+        low, high = bootstrap_of_enough(part["dice"].to_numpy())
         scores = {"dice": part["dice"].mean(), "low": low, "high": high, "iou": part["iou"].mean()}
         rows.append({"group": name, "n": len(part), **scores})
     return pd.DataFrame(rows)

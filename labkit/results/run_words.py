@@ -24,6 +24,11 @@ def span(effect: Mapping[str, Any]) -> str:
     return f"95 % interval {points(effect['low'], 2)} to {points(effect['high'], 2)}, over {effect['over']}"
 
 
+def lab_in(panel: str) -> str:
+    """The lab of a question in words: ``Lab 02: Dice on …`` -> Lab 02."""
+    return panel.split(":")[0]
+
+
 def some(names: list[str], most: int = 4) -> str:
     """``a, b, c, d and 3 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -84,7 +89,7 @@ def learning_curves(table: pd.DataFrame) -> str:
 def climbing(table: pd.DataFrame) -> str:
     """The table of ``plot_learning_curves``: which trainings were best at their very end."""
     groups = table.groupby(["panel", "label"], sort=False)
-    curves = [(panel.split(":")[0], label, run) for (panel, label), run in groups]
+    curves = [(lab_in(panel), label, run) for (panel, label), run in groups]
     late = [f"{lab} {label}" for lab, label, run in curves if run["score"].argmax() == len(run) - 1]
     why = "At a constant rate more epochs might be better; after one cycle, which ends near 0, that is as it should be."
     said = f"Best in the last epoch: {some(late)}. {why}" if late else ""
@@ -129,7 +134,7 @@ def seeds(groups: pd.DataFrame) -> str:
             f"of another seed."
         )
     widest = repeated.loc[repeated["sd"].idxmax()]
-    which = f"{widest['label']} of {widest['panel'].split(':')[0].lower()}"
+    which = f"{widest['label']} of {lab_in(widest['panel']).lower()}"
     student = student_t(widest["n"])
     apart = student * 2**0.5 * widest["sd"]
     return (

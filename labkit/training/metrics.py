@@ -63,6 +63,11 @@ def bootstrap(
     return float(low), float(high)
 
 
+def bootstrap_of_enough(values: np.ndarray) -> tuple[float, float]:
+    """``bootstrap`` of a mean; NaN, NaN for fewer than FEW_IMAGES ``values`` (N,)."""
+    return bootstrap(values) if len(values) >= FEW_IMAGES else (math.nan, math.nan)
+
+
 def confusion_matrix(targets: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
     """(K, K) counts: row = true class, column = predicted class; targets and predictions are (N,) class numbers."""
     pairs = np.asarray(targets, dtype=np.int64) * num_classes + np.asarray(predictions, dtype=np.int64)
